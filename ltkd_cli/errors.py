@@ -1,0 +1,77 @@
+"""Every failure a user can meet, and the exit code it ends with.
+
+LtkdError               1    an expected failure
+├── UsageError          2    the command line does not fit
+│   └── MethodError     2    a method or one of its options does not fit
+├── DataError           1    images or labels that cannot be used
+│   └── DataMismatch    3    two parts of a data set, or a data set and a run, disagree
+├── CacheError          1    a cache that cannot be written or opened
+│   ├── CacheMismatch   3    a good cache that does not fit what was asked
+│   └── CacheDamaged    4    bytes that are not what was written
+├── CheckpointError     4    weights or training state that cannot be used
+├── RunError            1    a run folder that is missing, unfinished or taken
+├── Diverged            1    a loss that is not finite
+├── BelowThreshold      5    `eval --fail-under` was not met
+└── Interrupted       130    stopped by the user; the hint is the command that resumes
+"""
+
+from __future__ import annotations
+
+
+class LtkdError(Exception):
+    """An expected failure: one sentence, and the next command or step to take."""
+
+    exit_code = 1
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.hint = hint
+
+
+class UsageError(LtkdError):
+    exit_code = 2
+
+
+class MethodError(UsageError):
+    pass
+
+
+class DataError(LtkdError):
+    pass
+
+
+class DataMismatch(DataError):
+    exit_code = 3
+
+
+class CacheError(LtkdError):
+    pass
+
+
+class CacheMismatch(CacheError):
+    exit_code = 3
+
+
+class CacheDamaged(CacheError):
+    exit_code = 4
+
+
+class CheckpointError(LtkdError):
+    exit_code = 4
+
+
+class RunError(LtkdError):
+    pass
+
+
+class Diverged(LtkdError):
+    pass
+
+
+class BelowThreshold(LtkdError):
+    exit_code = 5
+
+
+class Interrupted(LtkdError):
+    exit_code = 130
