@@ -1,0 +1,40 @@
+"""Focal loss: cross-entropy that looks away from samples already answered well."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..losses import not_negative
+from ..method import Batch, Method, Outputs, Task
+
+
+class Focal(Method):
+    """Mean over samples of (1 - p_y)^gamma (-ln p_y), p = softmax of the logits [B, C].
+
+    This is the softmax form, as in the LDAM-DRW code. The original, the class-balanced loss
+    and BagofTricks-LT use one sigmoid a class instead, which gives other numbers.
+
+    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017
+    (arXiv:1708.02002).
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        gamma: Annotated[float, "gamma, how much less good answers count; 0 is plain"] = 2.0,
+    ) -> None:
+        super().__init__(task)
+        self.gamma = not_negative("gamma", gamma)
+
+    def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """`label`: the focal loss, a scalar."""
+        surprise = F.cross_entropy(student["logits"], batch.labels, reduction="none")
+        doubt = -torch.expm1(-surprise)
+        # A power below 1 has no gradient at a doubt of exactly 0.
+        doubt = doubt.clamp(min=torch.finfo(doubt.dtype).tiny)
+        return {"label": (doubt**self.gamma * surprise).mean()}

@@ -1,0 +1,176 @@
+"""KRDistill, reconstructed: the teacher's features and logits are rectified before use."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import MethodError
+from ..frames import balanced_frame, procrustes
+from ..losses import (
+    effective_number_weights,
+    log_prior,
+    not_negative,
+    positive,
+    relative_entropy,
+    share,
+)
+from ..method import Batch, Method, Outputs, Task
+from ..projector import seeded_linear
+
+EFFECTIVE_NUMBER_BETA = 0.9999
+"""Beta of the class weights that `sample_weight_exponent` tempers, as in BKD."""
+
+ROWS_AT_ONCE = 1024
+"""Rows whose features are held in double precision together."""
+
+
+class KnowledgeRectificationDistillation(Method):
+    """A reconstruction from the abstract: the paper's formulas and code were not available.
+
+    None of its numbers is the paper's. CE + a T^2 w_y KL(softmax(z''/T) || softmax(zS/T))
+    + b (1 - cos(P fS, r)), the mean over samples, from logits [B, C] and features [B, D].
+
+    Logits: z' is zT with the label's logit and the largest one exchanged, so that the
+    teacher is right and all other relations stay; z'' = z' - lambda ln pi takes the class
+    prior pi out. w_y are effective-number weights to a power, with mean 1 over the images.
+
+    Features: one unit anchor for every class, all at the same angle to each other, turned
+    onto the class means of the teacher's unit features (Procrustes). r is the teacher's unit
+    feature pulled towards its class's anchor by g_max (1 - n_y / n_max) and normalised: the
+    largest class keeps the teacher's, the rarest goes furthest. P is linear, thrown away
+    after training, and only there where the widths differ.
+
+    Every part can be switched off; with all of them off it is CE + a T^2 KL.
+
+    Source: after Huang et al., "Learn from Balance: Rectifying Knowledge Transfer for
+    Long-Tailed Scenarios", 2024 (arXiv:2409.07694); what follows the abstract is ours.
+    """
+
+    needs = frozenset({"logits", "features"})
+    several_teachers = False
+
+    prior_shift: Tensor
+    class_weights: Tensor
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        logit_weight: Annotated[float, "weight a of the logits' term"] = 1.0,
+        temperature: Annotated[float, "temperature T of both networks"] = 2.0,
+        exchange: Annotated[
+            bool, "exchange the label's logit and the largest where the teacher is wrong"
+        ] = True,
+        prior_strength: Annotated[
+            float, "lambda: how much of the class prior is taken out of the logits; 0 for none"
+        ] = 1.0,
+        sample_weight_exponent: Annotated[
+            float, "power of the effective-number weights w of samples; 0 for none, 1 for full"
+        ] = 0.0,
+        representation_weight: Annotated[float, "weight b of the features' term"] = 10.0,
+        pull: Annotated[
+            float, "g_max: how far the rarest class is pulled to its anchor, 0 to 1"
+        ] = 0.5,
+        target: Annotated[
+            str, "what is pulled: 'feature' of the image, or 'class-mean' of its class"
+        ] = "feature",
+    ) -> None:
+        super().__init__(task)
+        self.logit_weight = not_negative("logit_weight", logit_weight)
+        self.temperature = positive("temperature", temperature)
+        self.exchange = exchange
+        self.representation_weight = not_negative("representation_weight", representation_weight)
+        shift = not_negative("prior_strength", prior_strength) * log_prior(task.class_counts)
+        self.register_buffer("prior_shift", shift, persistent=False)
+        weights = _tempered_weights(task.class_counts, sample_weight_exponent)
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.representation = (
+            _BalancedRepresentation(task, pull, target) if representation_weight else None
+        )
+
+    def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """`label`, `distillation` and, unless its weight is 0, `representation`; scalars."""
+        terms = {
+            "label": F.cross_entropy(student["logits"], batch.labels),
+            "distillation": self.logit_weight * self._distillation(student["logits"], batch),
+        }
+        if self.representation is not None:
+            taught = batch.teachers[0]["features"]
+            distance = self.representation(student["features"], taught, batch.labels)
+            terms["representation"] = self.representation_weight * distance
+        return terms
+
+    def _distillation(self, logits: Tensor, batch: Batch) -> Tensor:
+        target = batch.teacher_logits
+        if self.exchange:
+            target = exchange_with_label(target, batch.labels)
+        target = ((target - self.prior_shift) / self.temperature).log_softmax(1)
+        distance = relative_entropy(target, (logits / self.temperature).log_softmax(1))
+        return self.temperature**2 * (self.class_weights[batch.labels] * distance).mean()
+
+
+class _BalancedRepresentation(nn.Module):
+    """1 - cosine of the student's features and the teacher's, pulled to balanced anchors."""
+
+    means: Tensor
+    anchors: Tensor
+    pulls: Tensor
+
+    def __init__(self, task: Task, pull: float, target: str) -> None:
+        super().__init__()
+        if target not in ("feature", "class-mean"):
+            raise MethodError(
+                f"Option target takes feature or class-mean, not {target!r}.",
+                "--set target=feature",
+            )
+        self.of_class = target == "class-mean"
+        teacher = task.teachers[0]
+        means = class_means(teacher.untouched("features"), task.labels, task.classes)
+        self.register_buffer("means", F.normalize(means, dim=1).float())
+        self.register_buffer("anchors", balanced_anchors(means).float())
+        rarity = 1 - task.class_counts.double() / task.class_counts.max()
+        self.register_buffer("pulls", (share("pull", pull) * rarity).float()[:, None])
+        self.projector: nn.Module = nn.Identity()
+        if task.student_width != teacher.width:
+            self.projector = seeded_linear(task.student_width, teacher.width, task.seed)
+
+    def forward(self, features: Tensor, taught: Tensor, labels: Tensor) -> Tensor:
+        """Features [B, D'] of the student, [B, D] of the teacher, labels [B] -> scalar."""
+        pull = self.pulls[labels]
+        own = self.means[labels] if self.of_class else F.normalize(taught, dim=1)
+        target = F.normalize((1 - pull) * own + pull * self.anchors[labels], dim=1)
+        answer = F.normalize(self.projector(features), dim=1)
+        return (1 - (answer * target).sum(1)).mean()
+
+
+def exchange_with_label(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits [B, C] in which the label's and the largest have changed places in every row."""
+    largest, where = logits.max(1, keepdim=True)
+    own = logits.gather(1, labels[:, None])
+    return logits.scatter(1, where, own).scatter(1, labels[:, None], largest)
+
+
+def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Mean unit feature of every class, float64 [C, D]; 0 for a class without rows."""
+    sums = torch.zeros(classes, features.shape[1], dtype=torch.float64)
+    for start in range(0, len(labels), ROWS_AT_ONCE):
+        some = slice(start, start + ROWS_AT_ONCE)
+        sums.index_add_(0, labels[some], F.normalize(features[some].double(), dim=1))
+    return sums / torch.bincount(labels, minlength=classes).clamp(min=1)[:, None]
+
+
+def balanced_anchors(means: Tensor) -> Tensor:
+    """Unit anchors float64 [C, D] at equal angles, turned as close to the means as can be."""
+    frame = balanced_frame(*means.shape)
+    return frame @ procrustes(frame, means)
+
+
+def _tempered_weights(class_counts: Tensor, exponent: float) -> Tensor:
+    """Effective-number weights [C] to the power of `exponent`, with mean 1 over the images."""
+    weights = effective_number_weights(class_counts, EFFECTIVE_NUMBER_BETA).double()
+    weights = weights ** not_negative("sample_weight_exponent", exponent)
+    return (weights * (class_counts.sum() / (weights * class_counts).sum())).float()

@@ -1,0 +1,40 @@
+"""Logit adjustment in the loss: the labels' prior, with a strength of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..losses import log_prior, not_negative
+from ..method import Batch, Method, Outputs, Task
+
+
+class LogitAdjustment(Method):
+    """Cross-entropy of z + tau ln pi, from logits z [B, C] and class shares pi [C].
+
+    The mean is taken over samples. At tau 1 this is Balanced Softmax, at tau 0 plain
+    cross-entropy. The prior enters in training only: the network's own logits need no
+    correction afterwards.
+
+    Source: Menon et al., "Long-tail Learning via Logit Adjustment", ICLR 2021
+    (arXiv:2007.07314).
+    """
+
+    log_prior: Tensor
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        strength: Annotated[float, "tau, the power to which the prior is raised"] = 1.0,
+    ) -> None:
+        super().__init__(task)
+        self.strength = not_negative("strength", strength)
+        self.register_buffer("log_prior", log_prior(task.class_counts), persistent=False)
+
+    def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """`label`: the cross-entropy of the shifted logits, a scalar."""
+        shifted = student["logits"] + self.strength * self.log_prior
+        return {"label": F.cross_entropy(shifted, batch.labels)}

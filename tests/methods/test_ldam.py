@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from ltkd_cli.methods.ce import CrossEntropy
+from ltkd_cli.methods.ldam import LabelDistributionAwareMargin
+
+
+def margins(max_margin, beta):
+    def definition(student_logits, teacher_logits, labels, counts):
+        margin = [max_margin * (min(counts) / n) ** 0.25 for n in counts]
+        weights = [(1 - beta) / (1 - beta**n) for n in counts]
+        total = 0
+        for row, label in zip(student_logits, labels, strict=True):
+            cosines = [z / 30 for z in row]
+            cosines[label] = cosines[label] - margin[label]
+            masses = [torch.exp(30 * cosine) for cosine in cosines]
+            total -= weights[label] * torch.log(masses[label] / sum(masses))
+        return total / sum(weights[label] for label in labels)
+
+    return definition
+
+
+@pytest.mark.parametrize("max_margin", [0.1, 0.5])
+@pytest.mark.parametrize("beta", [0.9, 0.9999])
+def test_follows_its_definition(assert_follows, max_margin, beta):
+    options = {"max_margin": max_margin, "beta": beta}
+    definition = margins(**options)
+    assert_follows(LabelDistributionAwareMargin, definition, progress=0.8, **options)
+
+
+def test_defaults_are_the_published_ones(assert_follows):
+    assert_follows(LabelDistributionAwareMargin, margins(0.5, 0.0), progress=159.99 / 200)
+    assert_follows(LabelDistributionAwareMargin, margins(0.5, 0.9999), progress=160 / 200)
+
+
+def test_is_cross_entropy_of_the_scaled_cosines_without_margin_and_weights(loss_of):
+    bare = loss_of(LabelDistributionAwareMargin, max_margin=0.0)
+    torch.testing.assert_close(bare, loss_of(CrossEntropy))
+
+
+def test_only_the_rarest_class_has_the_full_margin(make_task):
+    margins = LabelDistributionAwareMargin(make_task((160, 10, 80))).margins / 30
+    assert margins.tolist() == pytest.approx([0.25, 0.5, 0.5 * (1 / 8) ** 0.25])
+
+
+def test_asks_for_a_cosine_head_of_its_scale():
+    assert LabelDistributionAwareMargin.head == "cosine:30"

@@ -1,0 +1,194 @@
+import dataclasses
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ltkd_cli.method import Batch
+from ltkd_cli.methods.kd import KnowledgeDistillation
+from ltkd_cli.methods.lfme import MultipleExperts, curriculum_weights
+
+COUNTS = (300, 200, 50, 30, 8, 4)
+GROUPS = ((0, 1), (2, 3), (4, 5))
+
+
+def with_experts(task, groups=GROUPS):
+    """The task with one teacher for each group of classes."""
+    experts = [dataclasses.replace(task.teachers[0], classes=group) for group in groups]
+    return dataclasses.replace(task, teachers=tuple(experts))
+
+
+def softened(row, classes, temperature):
+    masses = [torch.exp(row[c] / temperature) for c in classes]
+    return [mass / sum(masses) for mass in masses]
+
+
+class SlowExperts:
+    """The method transcribed, one sample at a time, with its running accuracies."""
+
+    def __init__(self, groups, weight, temperature):
+        self.groups, self.weight, self.temperature = groups, weight, temperature
+        self.student_hits, self.expert_hits = [0.0] * len(groups), [0.0] * len(groups)
+
+    def group_weight(self, g):
+        if self.student_hits[g] < 0.3 * self.expert_hits[g] or not self.expert_hits[g]:
+            return 1.0
+        return max((1 - self.student_hits[g] / self.expert_hits[g]) / 0.7, 0.0)
+
+    def instance_weight(self, batch, i, progress):
+        label = int(batch.labels[i])
+        g = next(g for g, group in enumerate(self.groups) if label in group)
+        answer = softened(batch.teachers[g]["logits"][i], self.groups[g], 1)
+        confidence = answer[self.groups[g].index(label)]
+        return min(1.0, confidence + (1 - confidence) * progress / 0.5)
+
+    def loss(self, student, batch, progress):
+        total = 0
+        for i, label in enumerate(batch.labels.tolist()):
+            logits = student["logits"][i] * self.instance_weight(batch, i, progress)
+            total -= torch.log(softened(logits, range(len(logits)), 1)[label])
+            for g, group in enumerate(self.groups):
+                target = softened(batch.teachers[g]["logits"][i], group, self.temperature)
+                answer = softened(logits, group, self.temperature)
+                pairs = zip(target, answer, strict=True)
+                divergence = sum(p * torch.log(p / q) for p, q in pairs)
+                total += self.weight * self.group_weight(g) * divergence
+        self.count(student["logits"], batch)
+        return total / len(batch.labels)
+
+    def count(self, logits, batch):
+        for g, group in enumerate(self.groups):
+            self.student_hits[g] *= 0.99
+            self.expert_hits[g] *= 0.99
+            for i, label in enumerate(batch.labels.tolist()):
+                if label in group:
+                    expert = max(group, key=lambda c: batch.teachers[g]["logits"][i, c])
+                    self.student_hits[g] += int(logits[i].argmax()) == label
+                    self.expert_hits[g] += expert == label
+
+
+@pytest.mark.parametrize("progresses", [(0.0, 0.1, 0.2, 0.3), (0.4, 0.5, 0.6, 0.99)])
+def test_follows_its_definition_over_several_steps(make_task, make_batch, progresses):
+    task = with_experts(make_task(COUNTS))
+    slow = SlowExperts(GROUPS, weight=1.4, temperature=3.0)
+    method = MultipleExperts(task, weight=1.4, temperature=3.0).double()
+    rows = torch.arange(0, len(task.labels), 11)
+    for seed, progress in enumerate(progresses):
+        student, batch = make_batch(
+            task, len(rows), rows=rows, seed=seed, progress=progress, dtype=torch.float64
+        )
+        found = sum(method(student, batch).values())
+        wanted = slow.loss(student, batch, progress)
+        torch.testing.assert_close(found, wanted)
+        torch.testing.assert_close(
+            torch.autograd.grad(found, student["logits"]),
+            torch.autograd.grad(wanted, student["logits"]),
+        )
+    weights = [slow.group_weight(g) for g in range(3)]
+    assert any(0 < weight < 1 for weight in weights)
+
+
+def test_defaults_are_weight_one_at_temperature_two(make_task, make_batch):
+    task = with_experts(make_task(COUNTS))
+    student, batch = make_batch(task, 6, dtype=torch.float64)
+    loss = sum(MultipleExperts(task).double()(student, batch).values())
+    torch.testing.assert_close(loss, SlowExperts(GROUPS, 1.0, 2.0).loss(student, batch, 0.5))
+
+
+def test_an_experts_answers_for_classes_of_others_do_not_matter(make_task, make_batch):
+    task = with_experts(make_task(COUNTS))
+    student, batch = make_batch(task, 6, progress=0.1)
+    before = MultipleExperts(task)(student, batch)
+    for group, outputs in zip(GROUPS, batch.teachers, strict=True):
+        foreign = [c for c in range(6) if c not in group]
+        outputs["logits"][:, foreign] = 1e4
+    torch.testing.assert_close(MultipleExperts(task)(student, batch), before)
+
+
+def test_one_cache_of_all_classes_stands_for_an_expert_of_each_group(make_task, make_batch):
+    task = make_task(COUNTS)
+    student, batch = make_batch(task, 6, progress=0.1)
+    thrice = Batch(batch.labels, batch.rows, batch.teachers * 3, batch.progress)
+    torch.testing.assert_close(
+        MultipleExperts(task)(student, batch),
+        MultipleExperts(with_experts(task))(student, thrice),
+    )
+
+
+def test_is_kd_without_squared_temperature_when_one_expert_knows_every_class(make_task, make_batch):
+    task = with_experts(make_task(COUNTS), [tuple(range(6))])
+    student, batch = make_batch(task, 6)
+    plain = KnowledgeDistillation(
+        task, label_weight=1.0, distillation_weight=1 / 9, temperature=3.0
+    )
+    ours = MultipleExperts(task, temperature=3.0)
+    torch.testing.assert_close(
+        sum(ours(student, batch).values()), sum(plain(student, batch).values())
+    )
+
+
+def test_is_cross_entropy_when_the_weight_is_zero_and_the_curriculum_off(make_task, make_batch):
+    task = with_experts(make_task(COUNTS))
+    student, batch = make_batch(task, 6, progress=0.0)
+    loss = sum(MultipleExperts(task, weight=0.0, curriculum=False)(student, batch).values())
+    torch.testing.assert_close(loss, F.cross_entropy(student["logits"], batch.labels))
+
+
+def perfect(task, batch):
+    """Logits that are right for every label."""
+    return {"logits": 9.0 * F.one_hot(batch.labels, task.classes)}
+
+
+def experts_term(method, student, batch):
+    return method(student, batch)["experts"]
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_experts_are_left_when_the_student_knows_as_much_only_if_adaptive(
+    make_task, make_batch, adaptive
+):
+    task = with_experts(make_task(COUNTS))
+    rows = torch.arange(0, len(task.labels), 11)
+    student, batch = make_batch(task, len(rows), rows=rows)
+    method = MultipleExperts(task, adaptive=adaptive)
+    assert experts_term(method, perfect(task, batch), batch) > 0
+    left = experts_term(method, student, batch) == 0
+    assert bool(left) is adaptive
+
+
+def test_experts_are_followed_fully_while_the_student_is_wrong(make_task, make_batch):
+    task = with_experts(make_task(COUNTS))
+    _, batch = make_batch(task, 30)
+    wrong = {"logits": -perfect(task, batch)["logits"]}
+    method = MultipleExperts(task)
+    torch.testing.assert_close(
+        experts_term(method, wrong, batch), experts_term(method, wrong, batch)
+    )
+
+
+def test_accuracies_move_in_training_only_and_are_saved(make_task, make_batch):
+    task = with_experts(make_task(COUNTS))
+    student, batch = make_batch(task, 30)
+    method, resumed = MultipleExperts(task), MultipleExperts(task)
+    method.eval()(perfect(task, batch), batch)
+    assert not method.experts[0].hits.any()
+    method.train()(perfect(task, batch), batch)
+    resumed.load_state_dict(method.state_dict())
+    torch.testing.assert_close(resumed(student, batch), method(student, batch), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("progress", "weight"), [(0.0, 0.2), (0.25, 0.6), (0.5, 1.0), (0.75, 1.0), (0.99, 1.0)]
+)
+def test_curriculum_rises_from_the_confidence_to_one_at_half_of_the_training(progress, weight):
+    now = torch.tensor(progress, dtype=torch.float64)
+    torch.testing.assert_close(
+        curriculum_weights(torch.tensor([0.2, 1.0]), now), torch.tensor([weight, 1.0])
+    )
+
+
+def test_images_of_a_class_without_an_expert_count_fully(make_task, make_batch):
+    task = with_experts(make_task(COUNTS), [(0, 1), (2, 3)])
+    student, batch = make_batch(task, 2, rows=torch.tensor([590, 591]), progress=0.0)
+    label = MultipleExperts(task)(student, batch)["label"]
+    torch.testing.assert_close(label, F.cross_entropy(student["logits"], batch.labels))
