@@ -1,0 +1,31 @@
+# Every target installs what it needs into .venv first; `make` is what CI runs.
+PYTHON ?= python3
+LTKD := .venv/bin/ltkd
+INSTALLED := .venv/.installed
+
+.PHONY: all demo test lint bench clean
+
+all: lint test
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+# The whole story on the embedded data set, in a folder of its own, in under two minutes.
+demo: $(INSTALLED)
+	PATH="$(CURDIR)/.venv/bin:$$PATH" bash examples/demo.sh
+
+test: $(INSTALLED)
+	.venv/bin/python -m pytest -q
+
+lint: $(INSTALLED)
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+bench: $(INSTALLED)
+	.venv/bin/python -m benchmarks
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,5 @@
+"""`python -m ltkd_cli` is `ltkd`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,192 @@
+"""Which datasets a cache file holds: the specification of format 1.
+
+A cache is one HDF5 file. Its name is free, but a name that ends in `.partial` MUST only be
+given to a file that may be unfinished, and no other file MAY be unfinished. The file MUST
+begin with the HDF5 signature (no user block) and MUST be readable by HDF5 1.8.
+
+N images, C classes, D feature width. The views of image i are the entries
+`first[i]` ... `first[i + 1] - 1`; R = `first[N]` entries in all. Entry `first[i]` is view 0,
+the untouched image. These datasets lie in the root group:
+
+    logits          f2 [R, C]  the network's answer before softmax; MAY be f4 or u1 instead
+    logits_scale    f4 [R]     MUST exist where logits are u1, and only there
+    logits_offset   f4 [R]     likewise; logit = logits * logits_scale + logits_offset
+    features        f2 [R, D]  pooled penultimate layer; MAY be absent; f4 where logits are f4
+    first           i8 [N + 1] MUST begin with 0 and grow by at least 1 from image to image
+    labels          i4 [N]     MUST lie in 0 ... C - 1; in the order of the image set
+    crc             u4 [R]     CRC-32 (zlib's) of the stored bytes of the entry's logits,
+                               logits_scale, logits_offset and features, in this order, of
+                               those that exist
+    done            u1 [R]     1 where the entry is written, else 0
+
+All numbers MUST be little-endian. Every dataset MUST be a hard link to a contiguous layout in
+this very file, fixed in size, without filters, external storage or chunks, so that it is one
+range of bytes, and the range MUST lie within the file. Ranges SHOULD begin at multiples of 64.
+Logits and features MUST be finite, and below 60,000 in magnitude before they are rounded. A
+reader MUST refuse a file that breaks these rules. Other datasets and groups MAY exist and MUST
+be ignored.
+
+The root group's attributes hold everything else. A text MUST be a variable-length UTF-8
+string, a truth value an HDF5 boolean, a number i8 or f8. Everything else (lists, nested
+values, nothing) MUST be JSON text, and the attribute `json` MUST list the names of those
+attributes as JSON text. Variable-length strings live outside the object header, so the
+64 KiB limit for attributes does not apply to them.
+
+    format          MUST be 1. A reader MUST refuse a higher number.
+    complete        MUST be true in a finished file, and MUST become true last of all bytes.
+    fingerprint, class_names, class_counts
+                    MUST say which image set, and which order of classes, the rows mean;
+                    the counts MUST be those of `labels`.
+    others          MAY exist; a writer that resumes a file MUST compare them (see `match`).
+
+While a file is unfinished, `done` MUST only become 1 after the entry and its CRC are on the
+disk (fsync). An entry whose flag is 0 does not exist, whatever its bytes are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = 1
+"""The format this version of ltkd writes, and the highest it reads."""
+
+LIMIT = 60_000.0
+"""Stored logits and features are smaller in magnitude; float16 ends at 65,504."""
+
+STORED = ("logits", "logits_scale", "logits_offset", "features")
+"""What is stored for an entry, in the order in which its CRC runs over it."""
+
+REQUIRED = ("logits", "first", "labels", "crc", "done")
+"""Datasets that every cache has."""
+
+DATASETS = (*STORED, "first", "labels", "crc", "done")
+"""Every dataset that a cache may have."""
+
+REQUIRED_ATTRIBUTES = ("fingerprint", "class_names", "class_counts")
+"""Attributes that say what the rows and the classes mean."""
+
+LogitsType = Literal["float16", "float32", "uint8"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Element type and shape of one dataset."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """How many entries a cache has, of what width and type, for which rows."""
+
+    rows: int
+    """N, images of the set."""
+    classes: int
+    """C."""
+    width: int
+    """D; 0 where no features are stored."""
+    first: NDArray[np.int64]
+    """First entry of each image, [N + 1]."""
+    labels: NDArray[np.int32]
+    """[N]."""
+    dtype: LogitsType = "float16"
+    """How logits are stored; `uint8` is lossy: 255 steps between an entry's extremes."""
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.classes < 1 or self.width < 0:
+            raise ValueError("a layout needs at least one row and one class")
+        if len(self.first) != self.rows + 1 or len(self.labels) != self.rows:
+            raise ValueError(f"`first` or `labels` do not fit {self.rows} rows")
+        if self.dtype not in get_args(LogitsType):
+            raise ValueError(f"logits cannot be stored as {self.dtype}")
+
+    @classmethod
+    def even(
+        cls,
+        labels: NDArray[np.integer[Any]],
+        classes: int,
+        views: int,
+        width: int = 0,
+        dtype: LogitsType = "float16",
+    ) -> Layout:
+        """The layout with the same number of views for every row."""
+        first = np.arange(len(labels) + 1, dtype=np.int64) * views
+        return cls(len(labels), classes, width, first, labels.astype(np.int32), dtype)
+
+    @property
+    def entries(self) -> int:
+        """R, views of all images together."""
+        return int(self.first[-1])
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What a method may ask for: `logits`, and `features` where they are stored."""
+        return frozenset({"logits", "features"} if self.width else {"logits"})
+
+    @property
+    def entry_size(self) -> int:
+        """Bytes of one entry with its CRC and flag."""
+        per_entry = [
+            *self.stored().values(),
+            Shape(np.dtype("<u4"), (self.entries,)),
+            Shape(np.dtype("u1"), (self.entries,)),
+        ]
+        return sum(dataset.size for dataset in per_entry) // self.entries
+
+    def stored(self) -> dict[str, Shape]:
+        """The datasets that hold entries, in the order of `STORED`."""
+        compact = self.dtype == "uint8"
+        wide = np.dtype("<f4") if self.dtype == "float32" else np.dtype("<f2")
+        per_entry = Shape(np.dtype("<f4"), (self.entries,))
+        found = {"logits": Shape(np.dtype("u1") if compact else wide, (self.entries, self.classes))}
+        if compact:
+            found |= {"logits_scale": per_entry, "logits_offset": per_entry}
+        if self.width:
+            found["features"] = Shape(wide, (self.entries, self.width))
+        return found
+
+    def datasets(self) -> dict[str, Shape]:
+        """Every dataset of the file."""
+        return self.stored() | {
+            "first": Shape(np.dtype("<i8"), (self.rows + 1,)),
+            "labels": Shape(np.dtype("<i4"), (self.rows,)),
+            "crc": Shape(np.dtype("<u4"), (self.entries,)),
+            "done": Shape(np.dtype("u1"), (self.entries,)),
+        }
+
+    def row_and_view(self, entry: int) -> tuple[int, int]:
+        """The image, and which of its views, that an entry belongs to."""
+        row = int(np.searchsorted(self.first, entry, side="right")) - 1
+        return row, entry - int(self.first[row])
+
+    def fault(self) -> str:
+        """What breaks the format's rules in `first` or `labels`; empty where nothing does."""
+        if self.first[0] != 0 or (np.diff(self.first) < 1).any():
+            return "`first` does not begin with 0 and grow with every row"
+        outside = np.flatnonzero((self.labels < 0) | (self.labels >= self.classes))
+        if len(outside):
+            row = int(outside[0])
+            return f"row {row} has label {self.labels[row]}, outside 0 ... {self.classes - 1}"
+        return ""
+
+
+def from_datasets(found: Mapping[str, Shape]) -> tuple[int, int, int, LogitsType]:
+    """Rows, classes, width and logits type that a file's datasets speak of.
+
+    Raises KeyError, IndexError or ValueError where they cannot be those of a cache.
+    """
+    names: dict[str, LogitsType] = {"<f2": "float16", "<f4": "float32", "|u1": "uint8"}
+    logits = found["logits"]
+    width = found["features"].shape[1] if "features" in found else 0
+    return found["labels"].shape[0], logits.shape[1], width, names[logits.dtype.str]

@@ -1,0 +1,201 @@
+"""Options that several commands share, each defined once. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..recipe import PRESETS, Recipe
+
+_DATA = "Images"
+_RECIPE = "Recipe"
+_MACHINE = "Machine"
+
+Runs = Annotated[
+    Path, typer.Option(help="Folder of all runs.", envvar="LTKD_RUNS", show_default=True)
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="digits-lt, cifar10-lt, cifar100-lt, an image folder (train/ and test/ or val/), or "
+        "a train list (.txt, a path and a label on each line).",
+        rich_help_panel=_DATA,
+    ),
+]
+DataRoot = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of the CIFAR files, or that the paths of a list are relative to.",
+        rich_help_panel=_DATA,
+    ),
+]
+TestList = Annotated[
+    str | None, typer.Option(help="Test list that belongs to a train list.", rich_help_panel=_DATA)
+]
+Imbalance = Annotated[
+    float | None,
+    typer.Option(
+        help="Make the training set long-tailed: images of the largest class for one of the "
+        "smallest.",
+        rich_help_panel=_DATA,
+    ),
+]
+ImbalanceType = Annotated[
+    str | None, typer.Option(help="exp or step.", rich_help_panel=_DATA, show_default="exp")
+]
+ImbalanceSeed = Annotated[
+    int | None,
+    typer.Option(help="Chooses which images are kept.", rich_help_panel=_DATA, show_default="0"),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(help="Height and width in pixels.", rich_help_panel=_DATA),
+]
+GroupRule = Annotated[
+    str | None,
+    typer.Option(
+        "--groups",
+        help="Head, medium and tail by counts (>100, <20 images) or by rank (thirds); auto takes "
+        "rank where counts leave a group empty.",
+        rich_help_panel=_DATA,
+        show_default="auto",
+    ),
+]
+Download = Annotated[
+    bool | None,
+    typer.Option("--download", help="Fetch missing CIFAR files.", rich_help_panel=_DATA),
+]
+Model = Annotated[
+    str, typer.Option(help="resnet8 to resnet110, resnet8x4, torchvision/NAME or timm/NAME.")
+]
+Pretrained = Annotated[
+    bool, typer.Option("--pretrained", help="Begin with the model zoo's weights.")
+]
+Head = Annotated[
+    str | None,
+    typer.Option(help="Last layer: linear, or cosine:SCALE.", show_default="the method's"),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="An option of the method; repeatable."),
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help=f"Preset: {', '.join(PRESETS)}.",
+        rich_help_panel=_RECIPE,
+        show_default="quick for digits-lt, else ldam",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Weights, order and views all follow from it.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_MACHINE)]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="auto, float32 or bfloat16; auto is bfloat16 where the device gains from it.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+EvaluateEvery = Annotated[
+    int | None,
+    typer.Option(
+        help="Epochs between looks at the test set; 0 for none before the end.",
+        show_default="a tenth of the training",
+        rich_help_panel=_MACHINE,
+    ),
+]
+Name = Annotated[str | None, typer.Option(help="Folder name of the run.", show_default="numbered")]
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        help="Go on with this run (number, name or path; `last` for the newest unfinished one).",
+        metavar="RUN",
+    ),
+]
+LogEvery = Annotated[
+    int,
+    typer.Option(help="Print a line every so many epochs; 0 for none.", rich_help_panel=_MACHINE),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+
+DATA_FIELDS = {
+    "data": "data",
+    "data_root": "root",
+    "test_list": "test_list",
+    "imbalance": "imbalance",
+    "imbalance_type": "imbalance_type",
+    "imbalance_seed": "imbalance_seed",
+    "image_size": "image_size",
+    "groups": "groups",
+    "download": "download",
+}
+"""Option of the command line -> field of DataSpec."""
+
+
+def with_recipe(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command one option for each field of Recipe, collected into its `recipe`."""
+    fields = {field.name: _recipe_option(field.name) for field in dataclasses.fields(Recipe)}
+    return _collecting(command, "recipe", fields)
+
+
+def with_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options that say which images, collected into its `images`."""
+    kinds = dict(
+        zip(
+            DATA_FIELDS,
+            (Data, DataRoot, TestList, Imbalance, ImbalanceType, ImbalanceSeed, ImageSize,
+             GroupRule, Download),
+            strict=True,
+        )
+    )  # fmt: skip
+    fields = {
+        name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in kinds.items()
+    }
+    return _collecting(command, "images", fields)
+
+
+def _collecting(
+    command: Callable[..., None], into: str, fields: dict[str, inspect.Parameter]
+) -> Callable[..., None]:
+    """The command with its parameter `into` replaced by one option for each of `fields`.
+
+    The command gets a dictionary of those that were given on the command line.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    others = [p.replace(kind=p.KEYWORD_ONLY) for p in signature.parameters.values()]
+    others = [p for p in others if p.name != into]
+
+    @functools.wraps(command)
+    def collected(**values: Any) -> None:
+        given = {name: values.pop(name) for name in fields}
+        command(**values, **{into: {k: v for k, v in given.items() if v is not None}})
+
+    collected.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*others, *fields.values()]
+    )
+    return collected
+
+
+def _recipe_option(name: str) -> inspect.Parameter:
+    kind, text = typing.get_args(typing.get_type_hints(Recipe, include_extras=True)[name])[:2]
+    option = typer.Option(help=_sentence(text), rich_help_panel=_RECIPE, show_default=False)
+    if name == "milestones":
+        annotation: Any = Annotated[str | None, option]
+    else:
+        annotation = Annotated[typing.Optional[kind], option]  # noqa: UP045
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."

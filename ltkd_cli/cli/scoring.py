@@ -1,0 +1,62 @@
+"""`ltkd eval` and `ltkd runs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .training import DEFAULT_RUNS
+
+
+def evaluate(
+    which: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|CACHE]...",
+            help="Runs by number, name or path, and caches by path.",
+            show_default="the newest run",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="all, head, medium or tail (many and few are known as well)."),
+    ] = None,
+    as_json: options.AsJson = False,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SPLIT=SHARE", help="Exit with 5 when an accuracy is lower."),
+    ] = None,
+    runs: options.Runs = DEFAULT_RUNS,
+    device: options.Device = "auto",
+) -> None:
+    """Score head, medium and tail classes of runs, or of the teacher behind a cache."""
+    from .. import console, report
+    from ..pipeline import scoring
+
+    names = scoring.splits(split)
+    scored = console.follow(scoring.score(runs, which or [], device))
+    if as_json:
+        console.document(report.scores_document(scored, names))
+    else:
+        report.print_scores(scored, names)
+    scoring.check_thresholds(scored, fail_under or [])
+
+
+def runs(
+    runs: Annotated[Path, typer.Argument(help="Folder of all runs.", envvar="LTKD_RUNS")] = (
+        DEFAULT_RUNS
+    ),
+    as_json: options.AsJson = False,
+) -> None:
+    """List the runs there are."""
+    from .. import console, report
+    from .. import runs as run_folders
+
+    found = list(run_folders.all_runs(runs))
+    if as_json:
+        console.document([{"name": run.name, **run.record} for run in found])
+    else:
+        report.print_runs(found, runs)

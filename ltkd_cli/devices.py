@@ -1,0 +1,65 @@
+"""Which device and which number format a command computes with."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+
+import torch
+
+from .errors import UsageError
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"There is no device {name!r}.", "--device cpu") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"Device {name!r} is not supported; cpu and cuda are.", "--device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UsageError(
+            f"Device {name!r} is not there: PyTorch sees {count} GPUs.", "--device cpu"
+        )
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """`float32` or `bfloat16`; `auto` is bfloat16 where the device has instructions for it."""
+    if name not in PRECISIONS:
+        raise UsageError(
+            f"There is no precision {name!r}; there are {', '.join(PRECISIONS)}.",
+            "--precision float32",
+        )
+    if name != "auto":
+        return name
+    return "bfloat16" if _gains_from_bfloat16(device) else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+    """The context in which a network's forward pass runs."""
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def describe(device: torch.device) -> str:
+    """Name of the device for people and for provenance."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def _gains_from_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    # torch.cpu.get_capabilities says the same in public, but only in newer releases.
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

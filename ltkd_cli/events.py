@@ -1,0 +1,41 @@
+"""What the pipeline reports while it works; the console renders it, or nobody does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .export import Exported
+from .train import EpochEnd, Step
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence about what is being done."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Caution:
+    """A sentence about something that the user may not have meant."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Named facts about one thing, in order."""
+
+    title: str
+    rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Test accuracy in the middle of a training, by group, in [0, 1]; None for an empty group."""
+
+    epoch: int
+    accuracy: dict[str, float | None]
+
+
+Event = Note | Caution | Facts | Checked | Step | EpochEnd | Exported

@@ -1,0 +1,159 @@
+"""What the training loop eats: views of images, with the teachers' answers to the same views."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from .cache import Cache
+from .data import Images, ImageSet
+from .data.view import ViewPolicy, view
+from .method import Batch, Outputs
+from .sampling import Draws, draw_epoch
+
+Item = TypeVar("Item")
+
+_BATCHES_AHEAD = 4  # decoded while the network works, where images come from files
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Training data on a device: pixels, labels and the teachers' answers.
+
+    Images and answers that fit are on the device already; then no batch touches the host.
+    """
+
+    image_set: ImageSet
+    policy: ViewPolicy
+    caches: tuple[Cache, ...]
+    needs: frozenset[str]
+    device: torch.device
+    pixels: Tensor | None
+    """uint8 [N, 3, H, W] on the device; None where images are gathered on the host."""
+    labels: Tensor
+    """int64 [N] on the device."""
+    answers: tuple[Outputs | None, ...]
+    """Each cache's datasets on the device; None where they are read from the host."""
+    first: tuple[Tensor, ...]
+    """Each cache's first entry of every row, int64 [N] on the device."""
+
+    def draws(self, sampler: str, seed: int, epoch: int) -> Draws:
+        """The draws of an epoch, limited to the views that every cache holds."""
+        return draw_epoch(self.image_set.labels, sampler, seed, epoch, self._view_counts())
+
+    def batches(
+        self, draws: Draws, batch_size: int, start: int, epoch: int, epochs: int
+    ) -> Iterator[tuple[Tensor, Batch]]:
+        """Images float [B, 3, H, W] in [0, 1] and their batch, from batch `start` on."""
+        steps = math.ceil(len(draws.rows) / batch_size)
+        rows, views = self._to_device(draws.rows), self._to_device(draws.views)
+        shares = torch.arange(steps, dtype=torch.float64) + epoch * steps
+        progress = self._to_device(shares / (steps * epochs))
+
+        def one(step: int) -> tuple[Tensor, Batch]:
+            part = slice(step * batch_size, (step + 1) * batch_size)
+            return self._batch(draws.rows[part], rows[part], views[part], progress[step])
+
+        numbers = iter(range(start, steps))
+        if self.pixels is not None:
+            return map(one, numbers)
+        return _ahead(one, numbers)
+
+    def _batch(
+        self, host_rows: Tensor, rows: Tensor, views: Tensor, progress: Tensor
+    ) -> tuple[Tensor, Batch]:
+        if self.pixels is None:
+            pixels = self._to_device(self.image_set.images.gather(host_rows))
+        else:
+            pixels = self.pixels[rows]
+        images = to_float(view(pixels, rows, views, self.policy))
+        teachers = tuple(self._answers(k, rows, views) for k in range(len(self.caches)))
+        return images, Batch(self.labels[rows], rows, teachers, progress)
+
+    def _answers(self, k: int, rows: Tensor, views: Tensor) -> Outputs:
+        held = self.answers[k]
+        if held is None:
+            said = self.caches[k].read(rows.cpu(), views.cpu(), self.needs)
+            return {name: self._to_device(values) for name, values in said.items()}
+        entries = self.first[k][rows] + views
+        return {name: values[entries].float() for name, values in held.items()}
+
+    def _view_counts(self) -> Tensor | None:
+        if not self.caches:
+            return None
+        rows = torch.arange(len(self.image_set.labels))
+        counts = [cache.views_of(rows)[1] for cache in self.caches]
+        return torch.stack(counts).amin(0)
+
+    def _to_device(self, values: Tensor) -> Tensor:
+        if self.device.type == "cuda" and values.device.type == "cpu":
+            return values.pin_memory().to(self.device, non_blocking=True)
+        return values.to(self.device)
+
+
+def open_feed(
+    image_set: ImageSet,
+    policy: ViewPolicy,
+    caches: tuple[Cache, ...],
+    needs: frozenset[str],
+    device: torch.device,
+) -> Feed:
+    """A feed with everything on the device that fits into half of its free memory."""
+    rows = torch.arange(len(image_set.labels))
+    first = tuple(cache.views_of(rows)[0].to(device) for cache in caches)
+    return Feed(
+        image_set=image_set,
+        policy=policy,
+        caches=caches,
+        needs=needs,
+        device=device,
+        pixels=_pixels(image_set.images, device),
+        labels=image_set.labels.to(device),
+        answers=tuple(_answers_on(cache, needs, device) for cache in caches),
+        first=first,
+    )
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 [B, 3, H, W] -> float32 in [0, 1], channels last in memory."""
+    return images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def _pixels(images: Images, device: torch.device) -> Tensor | None:
+    if images.resident is None or not _fits(images.resident.nbytes, device):
+        return None
+    return images.resident.to(device)
+
+
+def _answers_on(cache: Cache, needs: frozenset[str], device: torch.device) -> Outputs | None:
+    """The cache's datasets on a GPU; on the CPU they stay in the page cache, shared by all."""
+    if device.type == "cpu" or cache.layout.dtype == "uint8":
+        return None
+    stored = cache.layout.stored()
+    if not _fits(sum(stored[name].size for name in needs), device):
+        return None
+    return {name: cache.tensor(name, device) for name in sorted(needs)}
+
+
+def _fits(size: int, device: torch.device) -> bool:
+    if device.type == "cpu":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return size < free / 2
+
+
+def _ahead(make: Callable[[int], Item], numbers: Iterator[int]) -> Iterator[Item]:
+    """make(n) for each number, in order, made a few ahead in a thread of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(make, number) for number in islice(numbers, _BATCHES_AHEAD)]
+        while waiting:
+            item = waiting.pop(0).result()
+            waiting.extend(pool.submit(make, number) for number in islice(numbers, 1))
+            yield item

@@ -1,0 +1,18 @@
+"""Networks by name, and the files that hold their weights."""
+
+from .checkpoint import load, save, weights_sha256
+from .cifar import names
+from .network import Description, Network, build, describe
+from .spec import ModelSpec
+
+__all__ = [
+    "Description",
+    "ModelSpec",
+    "Network",
+    "build",
+    "describe",
+    "load",
+    "names",
+    "save",
+    "weights_sha256",
+]

@@ -1,0 +1,153 @@
+"""A whole network: normalisation, backbone, projection, head."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from ..method import Outputs
+from . import cifar, head, timm_zoo, torchvision_zoo
+from .backbone import Backbone
+from .spec import ModelSpec
+
+
+class Network(nn.Module):
+    """Says about float images [B, 3, H, W] in [0, 1]: `logits` [B, C], `features` [B, D].
+
+    Normalises the images itself, and resizes them where its layers demand it: to the exact
+    size of a vision transformer (the aspect ratio gives way), or up to the smallest size that
+    survives the pooling of a VGG, DenseNet and the like. Other images stay as they are, small
+    ones for pretrained networks too.
+
+    `features` is the pooled output of the backbone, after the projection where there is one,
+    and never divided by its length, not even before a cosine head. Both outputs are computed
+    in the precision of the head's weights (float32) also under autocast.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, spec: ModelSpec, backbone: Backbone) -> None:
+        super().__init__()
+        self.spec = spec
+        self.width = spec.projection or backbone.width
+        self.minimum = backbone.minimum
+        self.exact = backbone.exact
+        self.backbone = backbone.layers
+        self.projection = head.projection(backbone.width, spec.projection)
+        self.head = head.head(self.width, spec.classes, spec.cosine_scale())
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
+        self.register_buffer("shift", -mean / std, persistent=False)
+        self.register_buffer("scale", 1 / std, persistent=False)
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Logits [B, C] and features [B, D] of images [B, 3, H, W] in [0, 1]."""
+        images = torch.addcmul(self.shift, self._resized(images), self.scale)
+        features = self.backbone(images)
+        with torch.autocast(images.device.type, enabled=False):
+            features = self.projection(features.to(self.head.weight.dtype))
+            return {"logits": self.head(features), "features": features}
+
+    def _resized(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        size = self.exact or _at_least(self.minimum, height, width)
+        if size == (height, width):
+            return images
+        return F.interpolate(images, size, mode="bilinear", antialias=True)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What tables say of a network."""
+
+    name: str
+    parameters: int
+    """Trainable numbers, the head and projection included."""
+    width: int
+    """D of its features."""
+
+
+def build(spec: ModelSpec, seed: int) -> Network:
+    """A network with new weights, the same for the same spec and seed on every call.
+
+    Leaves the global random generators as they were. A pretrained network gets its backbone's
+    weights from the zoo, and their mean and std go into the network's spec. Raises UsageError
+    for a spec that cannot be built, CheckpointError where weights cannot be fetched.
+    """
+    spec.check()
+    with _own_randomness(seed):
+        backbone = _backbone(spec, download=spec.pretrained)
+        if backbone.statistics is not None:
+            mean, std = backbone.statistics
+            spec = replace(spec, mean=mean, std=std)
+        return Network(spec, backbone)
+
+
+def without_weights(spec: ModelSpec) -> Network:
+    """A network to load weights into: nothing is downloaded, the spec is taken as it is.
+
+    Leaves the global random generators as they were; UsageError for a spec that cannot be built.
+    """
+    spec.check()
+    with _own_randomness(0):
+        return Network(spec, _backbone(spec, download=False))
+
+
+def describe(network: Network) -> Description:
+    """Size and feature width of a network."""
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return Description(network.spec.name, parameters, network.width)
+
+
+def _backbone(spec: ModelSpec, *, download: bool) -> Backbone:
+    name, pretrained = spec.name, spec.pretrained
+    if name in cifar.names():
+        if pretrained:
+            raise UsageError(
+                f"There are no pretrained weights for {name}.",
+                "leave out pretrained weights, or choose a network of torchvision/ or timm/",
+            )
+        return cifar.backbone(name)
+    if name.startswith(torchvision_zoo.PREFIX) and name in torchvision_zoo.names():
+        return torchvision_zoo.backbone(name, pretrained=pretrained, download=download)
+    if name.startswith(timm_zoo.PREFIX) and timm_zoo.exists(name):
+        return timm_zoo.backbone(name, pretrained=pretrained, download=download)
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> UsageError:
+    known = [*cifar.names(), *torchvision_zoo.names()]
+    if name.startswith(timm_zoo.PREFIX):
+        known = timm_zoo.names()
+    by_bare_name = {full.rpartition("/")[2]: full for full in known}
+    close = difflib.get_close_matches(name.rpartition("/")[2], by_bare_name)
+    listed = ", ".join(by_bare_name[bare] for bare in close)
+    return UsageError(
+        f"There is no network {name!r}" + (f"; close to it: {listed}." if listed else "."),
+        f"use one of {', '.join(cifar.names())}, torchvision/NAME or timm/NAME",
+    )
+
+
+def _at_least(minimum: int, height: int, width: int) -> tuple[int, int]:
+    """Size (H, W) with the shorter side at least `minimum`, in the same aspect ratio."""
+    short = min(height, width)
+    if short >= minimum:
+        return height, width
+    return math.ceil(height * minimum / short), math.ceil(width * minimum / short)
+
+
+@contextmanager
+def _own_randomness(seed: int) -> Iterator[None]:
+    """Draws from a CPU generator that starts at `seed`, and puts the old state back."""
+    with torch.random.fork_rng(devices=[]):
+        # not torch.manual_seed, which would seed the generators of every GPU too
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -1,0 +1,139 @@
+"""From a cache's attributes to what training needs to know of its teacher."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..cache import Cache
+from ..data import Data, DataSpec
+from ..data.view import VIEW_VERSION, ViewPolicy
+from ..errors import CacheError, CacheMismatch
+from ..events import Caution, Event, Facts
+from ..method import Method, Teacher, name_of
+
+
+def newest_cache(root: Path) -> Path:
+    """The cache below `root` that was finished last; CacheError where there is none."""
+    newest = newest_cache_or_none(root)
+    if newest is None:
+        raise CacheError(f"There is no cache in {root} yet.", "ltkd export-logits")
+    return newest
+
+
+def newest_cache_or_none(root: Path) -> Path | None:
+    """The same, or None where there is none."""
+    found = root.glob("*/*.h5")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def data_spec_of(cache: Cache) -> DataSpec:
+    """The data set that the cache was exported from."""
+    return DataSpec(**cache.attributes["data_spec"])
+
+
+def policy_of(caches: tuple[Cache, ...]) -> ViewPolicy:
+    """The view policy that all caches share; CacheMismatch where they differ."""
+    policies = [
+        ViewPolicy(cache.attributes["view_policy"], cache.attributes["view_seed"])
+        for cache in caches
+    ]
+    for cache, policy in zip(caches, policies, strict=True):
+        if policy != policies[0]:
+            raise CacheMismatch(
+                f"{cache.path} holds views of policy {policy.name} with seed {policy.seed}, and "
+                f"{caches[0].path} of policy {policies[0].name} with seed {policies[0].seed}.",
+                f"ltkd export-logits --policy {policies[0].name} --view-seed {policies[0].seed}",
+            )
+    return policies[0]
+
+
+def check(cache: Cache, data: Data, needs: frozenset[str]) -> None:
+    """Raises CacheMismatch unless the cache speaks of this training set and holds the needs."""
+    train = data.train
+    cache.check(
+        train.fingerprint,
+        train.class_names,
+        train.class_counts(),
+        train.labels,
+        data.name,
+        dataclasses.asdict(data.spec),
+    )
+    cache.check_view_version(VIEW_VERSION)
+    cache.require(needs)
+
+
+def views_per_image(cache: Cache) -> tuple[int, int]:
+    """The fewest and the most views that the cache holds of an image."""
+    counts = np.diff(cache.layout.first)
+    return int(counts.min()), int(counts.max())
+
+
+def teacher_of(cache: Cache) -> Teacher:
+    """What a method may know of the cache's teacher."""
+
+    def untouched(name: str) -> Tensor:
+        rows = torch.arange(cache.layout.rows)
+        return cache.read(rows, torch.zeros_like(rows), frozenset({name}))[name]
+
+    scores = cache.attributes["teacher_scores"]
+    return Teacher(
+        method=cache.attributes["teacher_method"],
+        width=cache.layout.width,
+        untouched=untouched,
+        classes=tuple(cache.attributes.get("teacher_classes", ())),
+        scores={name: scores[name]["accuracy"] for name in scores if _is_group(scores, name)},
+    )
+
+
+def introduce(cache: Cache, method: type[Method]) -> Iterator[Event]:
+    """What the cache holds, who its teacher was and how good, and what the method needs."""
+    held = cache.attributes
+    fewest, most = views_per_image(cache)
+    views = str(most) if fewest == most else f"{fewest} to {most}"
+    features = f", features of {cache.layout.width}" if cache.layout.width else ""
+    scores = held["teacher_scores"]
+    yield Facts(
+        str(cache.path),
+        (
+            ("images", f"{held['image_set']}, {cache.layout.rows:,} images, {views} views each"),
+            ("views", f"{held['view_policy']}, seed {held['view_seed']}"),
+            ("holds", f"{cache.layout.dtype} logits of {cache.layout.classes} classes{features}"),
+            ("teacher", f"{held['teacher_model']['name']} trained by {held['teacher_method']}"),
+            ("teacher's accuracy", _in_words(scores)),
+            (
+                "method",
+                f"{name_of(method)} needs {' and '.join(sorted(method.needs))}, "
+                f"{method.sampler} sampling, a teacher trained by {method.teacher}",
+            ),
+        ),
+    )
+    yield from _cautions(cache, method, scores)
+
+
+def _cautions(cache: Cache, method: type[Method], scores: dict[str, Any]) -> Iterator[Event]:
+    trained_by = cache.attributes["teacher_method"]
+    if trained_by != method.teacher:
+        yield Caution(
+            f"The source of {name_of(method)} trains its teacher by {method.teacher}; "
+            f"the teacher of {cache.path} was trained by {trained_by}."
+        )
+    chance = 1 / cache.layout.classes
+    if scores["all"]["accuracy"] <= chance:
+        yield Caution(f"The teacher of {cache.path} is no better than chance ({chance:.1%}).")
+
+
+def _is_group(scores: dict[str, Any], name: str) -> bool:
+    value = scores[name]
+    return isinstance(value, dict) and value.get("accuracy") is not None
+
+
+def _in_words(scores: dict[str, Any]) -> str:
+    names = [name for name in ("all", "head", "medium", "tail") if _is_group(scores, name)]
+    return ", ".join(f"{name} {scores[name]['accuracy']:.1%}" for name in names)

@@ -1,0 +1,57 @@
+"""All settings of a training, resolved: what run.json holds and a resumed run reads back."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from ..data import DataSpec
+from ..recipe import Recipe
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Settings of `teach` and `distill`, without anything left to a default."""
+
+    data: DataSpec
+    model: str
+    head: str
+    pretrained: bool
+    method: str
+    options: dict[str, Any]
+    recipe_name: str
+    recipe: Recipe
+    views: str
+    """View policy."""
+    view_seed: int
+    caches: tuple[str, ...]
+    seed: int
+    precision: str
+    device: str
+    evaluate_every: int
+    """Epochs between looks at the test set; 0 for none before the end."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dictionaries and lists."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TrainSettings:
+        """The settings that `as_json` gave."""
+        recipe = dict(values["recipe"], milestones=tuple(values["recipe"]["milestones"]))
+        return cls(
+            **dict(
+                values,
+                data=DataSpec(**values["data"]),
+                recipe=Recipe(**recipe),
+                caches=tuple(values["caches"]),
+            )
+        )
+
+    def without_seed(self) -> dict[str, Any]:
+        """What several seeds of one setting have in common."""
+        values = self.as_json()
+        for name in ("seed", "device", "evaluate_every", "caches"):
+            del values[name]
+        return values
