@@ -60,6 +60,6 @@ def _gains_from_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.cuda.is_bf16_supported(including_emulation=False)
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # torch.cpu.get_capabilities says the same in public, but only in newer releases.
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -6,17 +6,15 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from statistics import NormalDist, fmean, stdev
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
-from .errors import CheckpointError, DataError
+from .errors import CheckpointError, DataError, DataMismatch
 from .runs import write_atomically
 from .splits import GROUP_NAMES, Groups
 
@@ -25,6 +23,9 @@ CONFIDENCE = 0.95
 
 ECE_BINS = 15
 """Equal-width bins of the calibration error (Guo et al., ICML 2017)."""
+
+_PART = 2**22
+"""Logits that are looked at together, so that a float64 copy of them takes 32 MiB."""
 
 
 @dataclass(frozen=True)
@@ -110,31 +111,24 @@ def score(
     class_names: Sequence[str],
     train_counts: Sequence[int],
 ) -> Scores:
-    """Scores of logits [M, C] for test labels int64 [M].
+    """Scores of logits [M, C] for test labels int64 [M]; of equal logits the first class wins.
 
-    CheckpointError where a logit is not finite, DataError where there are no test images.
+    CheckpointError where a logit is not finite, DataError where there are no test images,
+    DataMismatch where logits and labels are about other classes than `class_names`.
     """
-    if not len(labels):
-        raise DataError("There are no test images to score on.", "ltkd data SPEC")
-    if not torch.isfinite(logits).all():
-        raise CheckpointError(
-            "The network's answers to the test images are not all finite.", "ltkd teach"
-        )
-    log_probabilities = logits.double().log_softmax(1)
-    confidence, predicted = log_probabilities.exp().max(1)
+    _check(logits, labels, len(class_names))
+    predicted, confidence, nll = _answers(logits, labels)
     correct = predicted == labels
     per_class = _per_class(predicted, labels, confidence, groups, class_names, train_counts)
-    picked = log_probabilities.gather(1, labels[:, None])
+    share = int(correct.sum()) / len(labels)
     present = sum(row.test_images > 0 for row in per_class)
-    low, high = wilson(float(correct.double().mean()), len(labels))
-    overall = Accuracy(float(correct.double().mean()), low, high, len(labels), present)
+    overall = Accuracy(share, *wilson(share, len(labels)), len(labels), present)
     by_group = {name: _macro([per_class[c] for c in groups.classes(name)]) for name in GROUP_NAMES}
-    f1 = [row.f1 for row in per_class if row.f1 is not None]
     return Scores(
         splits={"all": overall, **by_group},
         balanced=_macro(per_class),
-        macro_f1=sum(f1) / len(f1),
-        nll=float(-picked.mean()),
+        macro_f1=fmean(row.f1 for row in per_class if row.f1 is not None),
+        nll=float(nll.mean()),
         ece=calibration_error(confidence, correct),
         per_class=tuple(per_class),
     )
@@ -146,42 +140,88 @@ def wilson(share: float, images: float) -> tuple[float, float]:
     Source: Wilson, "Probable inference, the law of succession, and statistical inference",
     Journal of the American Statistical Association, 1927.
     """
-    z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
+    z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
     centre = share + z * z / (2 * images)
     spread = z * math.sqrt(share * (1 - share) / images + z * z / (4 * images * images))
     scale = 1 + z * z / images
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    low = (centre - spread) / scale if share > 0 else 0.0
+    high = (centre + spread) / scale if share < 1 else 1.0
+    return low, high
 
 
 def calibration_error(confidence: Tensor, correct: Tensor) -> float:
     """Expected calibration error, in [0, 1], of confidences [M] in (0, 1] and hits bool [M].
 
+    Bin b of B holds the confidences in (b / B, (b + 1) / B].
+
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017
     (arXiv:1706.04599).
     """
-    bins = (confidence.double() * ECE_BINS).ceil().long().clamp(1, ECE_BINS) - 1
-    gaps = torch.zeros(ECE_BINS, dtype=torch.float64)
-    gaps.index_add_(0, bins, confidence.double() - correct.double())
-    return float(gaps.abs().sum() / len(confidence))
+    inner_edges = torch.arange(1, ECE_BINS, dtype=torch.float64) / ECE_BINS
+    bins = torch.bucketize(confidence.double(), inner_edges)
+    gaps = torch.bincount(bins, confidence.double() - correct.double(), ECE_BINS)
+    return float(gaps.abs().sum()) / len(confidence)
 
 
 def interval_over_seeds(values: Sequence[float]) -> tuple[float, float | None, float | None]:
     """Mean and 95 % Student's t interval of one value a seed; no interval for a single seed."""
-    mean = sum(values) / len(values)
+    mean = fmean(values)
     if len(values) < 2:
         return mean, None, None
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1)) * error
+    # imported late: only tables over several seeds need it
+    from scipy.special import stdtrit
+
+    quantile = float(stdtrit(len(values) - 1, 0.5 + CONFIDENCE / 2))
+    reach = quantile * stdev(values) / math.sqrt(len(values))
     return mean, mean - reach, mean + reach
 
 
 def write_per_class(path: Path, scores: Scores) -> None:
-    """Writes the per-class table as CSV, atomically."""
+    """Writes the per-class table as CSV, atomically; what is None stays empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(ClassScore.__dataclass_fields__), lineterminator="\n")
+    names = [field.name for field in fields(ClassScore)]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in scores.per_class)
+    writer.writerows(vars(row) for row in scores.per_class)
     write_atomically(path, text.getvalue())
+
+
+def _check(logits: Tensor, labels: Tensor, classes: int) -> None:
+    if not len(labels):
+        raise DataError("There are no test images to score on.", "ltkd data SPEC")
+    largest = int(labels.max())
+    if logits.shape[1] != classes or largest >= classes:
+        raise DataMismatch(
+            f"The network answers for {logits.shape[1]} classes, but the data has {classes} and"
+            f" test labels up to {largest}.",
+            "score on the data that the network was trained on",
+        )
+    finite = torch.cat([logits[rows].isfinite().all(1) for rows in _parts(logits)])
+    if not finite.all():
+        raise CheckpointError(
+            f"The network's answers to {int((~finite).sum()):,} of {len(labels):,} test images"
+            " are not finite.",
+            "ltkd teach",
+        )
+
+
+def _answers(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of every image: the class predicted, its probability, and -ln p of the label; all [M]."""
+    predicted, confidence, nll = [], [], []
+    for rows in _parts(logits):
+        log_probabilities = logits[rows].double().log_softmax(1)
+        # of the logits themselves: two that differ may round to one log-probability
+        chosen = logits[rows].argmax(1, keepdim=True)
+        predicted.append(chosen[:, 0])
+        confidence.append(log_probabilities.gather(1, chosen)[:, 0].exp())
+        nll.append(-log_probabilities.gather(1, labels[rows, None])[:, 0])
+    return torch.cat(predicted), torch.cat(confidence), torch.cat(nll)
+
+
+def _parts(logits: Tensor) -> list[slice]:
+    """Rows to look at together, a bounded number of logits at a time."""
+    rows = max(1, _PART // logits.shape[1])
+    return [slice(first, first + rows) for first in range(0, len(logits), rows)]
 
 
 def _per_class(
@@ -193,17 +233,16 @@ def _per_class(
     train_counts: Sequence[int],
 ) -> list[ClassScore]:
     classes = len(class_names)
-    test = _count(labels, classes)
-    guessed = _count(predicted, classes)
-    hits = _count(labels[predicted == labels], classes)
-    sure = torch.bincount(labels, confidence.double(), classes).numpy()
-    return [
-        _class_score(
-            c, class_names[c], groups.of_class[c], train_counts[c],
-            int(test[c]), int(guessed[c]), int(hits[c]), float(sure[c]),
-        )
-        for c in range(classes)
-    ]  # fmt: skip
+    columns = (
+        class_names,
+        groups.of_class,
+        train_counts,
+        torch.bincount(labels, minlength=classes).tolist(),
+        torch.bincount(predicted, minlength=classes).tolist(),
+        torch.bincount(labels[predicted == labels], minlength=classes).tolist(),
+        torch.bincount(labels, confidence, classes).tolist(),
+    )
+    return [_class_score(c, *row) for c, row in enumerate(zip(*columns, strict=True))]
 
 
 def _class_score(
@@ -242,12 +281,6 @@ def _macro(rows: Sequence[ClassScore]) -> Accuracy:
     known = [(row.accuracy, row.test_images) for row in rows if row.accuracy is not None]
     if not known:
         return Accuracy(None, None, None, 0, 0)
-    mean = sum(accuracy for accuracy, _ in known) / len(known)
+    mean = fmean(accuracy for accuracy, _ in known)
     effective = len(known) ** 2 / sum(1 / images for _, images in known)
-    low, high = wilson(mean, effective)
-    return Accuracy(mean, low, high, sum(images for _, images in known), len(known))
-
-
-def _count(values: Tensor, classes: int) -> NDArray[np.int64]:
-    counts: NDArray[np.int64] = torch.bincount(values, minlength=classes).numpy()
-    return counts
+    return Accuracy(mean, *wilson(mean, effective), sum(images for _, images in known), len(known))

@@ -37,7 +37,7 @@ def predict(
     network.eval()
     parts = [
         _outputs(network, image_set.images.gather(rows).to(device), precision)["logits"]
-        for rows in torch.arange(len(image_set.labels)).split(PREDICTION_BATCH)
+        for rows in torch.split(torch.arange(len(image_set.labels)), PREDICTION_BATCH)
     ]
     return torch.cat(parts).cpu()
 

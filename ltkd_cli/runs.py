@@ -45,7 +45,7 @@ class Run:
 
     @property
     def done(self) -> bool:
-        return self.record["status"] == "done"
+        return bool(self.record["status"] == "done")
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class Training:
 
 def begin(network: Network, method: Method, recipe: Recipe, device: torch.device) -> Training:
     """A training at its start, on `device`."""
-    network.to(device, memory_format=torch.channels_last)
+    network.to(device).to(memory_format=torch.channels_last)
     method.to(device)
     optimizer = torch.optim.SGD(
         [*network.parameters(), *method.parameters()],
@@ -116,7 +116,7 @@ def begin(network: Network, method: Method, recipe: Recipe, device: torch.device
     )
     average = None
     if recipe.average_decay:
-        blend = get_ema_multi_avg_fn(recipe.average_decay)
+        blend = get_ema_multi_avg_fn(recipe.average_decay)  # type: ignore[no-untyped-call]
         average = AveragedModel(network, multi_avg_fn=blend, use_buffers=True)
     return Training(network, method, optimizer, average)
 
@@ -218,11 +218,9 @@ def _forward_backward(
     batches: int,
 ) -> dict[str, Tensor]:
     stream = (seed, training.epoch, training.batch)
-    terms = mixed_terms(
-        training.network, training.method, images, batch, recipe, precision, stream
-    )
+    terms = mixed_terms(training.network, training.method, images, batch, recipe, precision, stream)
     loss = torch.stack(list(terms.values())).sum()
-    (loss / _parts_of_step(training.batch, batches, recipe.accumulate)).backward()
+    torch.autograd.backward(loss / _parts_of_step(training.batch, batches, recipe.accumulate))
     return {name: term.detach() for name, term in terms.items()}
 
 

@@ -1,4 +1,4 @@
-"""Settings every test shares: one thread, so that results and timings do not depend on the machine."""
+"""Settings every test shares: one thread, so that results do not depend on the machine."""
 
 import os
 

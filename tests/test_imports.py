@@ -1,4 +1,4 @@
-"""Who may import whom: downwards only, so that every layer can be understood without those above."""
+"""Who may import whom: downwards only, so that a layer can be understood without those above."""
 
 import ast
 from pathlib import Path
@@ -25,7 +25,12 @@ LAYERS = [
 ]
 """Lowest first. A module imports from its own layer's folder and from layers below."""
 
-THIRD_PARTY = {"typer": {"cli"}, "rich": {"console", "report"}, "h5py": {"cache"}, "matplotlib": {"plots"}}
+THIRD_PARTY = {
+    "typer": {"cli"},
+    "rich": {"console", "report"},
+    "h5py": {"cache"},
+    "matplotlib": {"plots"},
+}
 
 
 def layer_of(name):

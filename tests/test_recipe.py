@@ -9,7 +9,7 @@ def rates(recipe, epochs):
 
 
 def test_ldam_is_the_schedule_of_its_authors_code():
-    # Their code counts epochs from 0, then adds one: e/5 up to 5, x0.01 after 160, x0.0001 after 180.
+    # They count from 0, then add one: e/5 up to 5, x0.01 after 160, x0.0001 after 180.
     def authors(epoch):
         epoch += 1
         if epoch <= 5:

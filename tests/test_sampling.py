@@ -40,7 +40,7 @@ def test_class_balanced_sampling_uses_every_row_of_a_class_before_any_again():
     draws = draw_epoch(LABELS, "class-balanced", 0, 0)
     for label in range(5):
         times = torch.bincount(draws.rows[LABELS[draws.rows] == label], minlength=672)
-        times = times[LABELS == label]
+        times = times[label == LABELS]
         assert times.max() - times.min() <= 1
 
 

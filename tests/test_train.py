@@ -79,7 +79,9 @@ def test_accumulating_halves_of_a_batch_is_nearly_the_whole_batch(digits):
     parts = Recipe(
         epochs=1, batch_size=64, accumulate=2, learning_rate=1e-3, schedule="constant", momentum=0
     )
-    ends = [run(start(digits, recipe), digits, recipe)[-1].terms["label"] for recipe in (whole, parts)]
+    ends = [
+        run(start(digits, recipe), digits, recipe)[-1].terms["label"] for recipe in (whole, parts)
+    ]
     assert ends[0] == pytest.approx(ends[1], rel=0.05)
 
 
@@ -104,7 +106,9 @@ def test_clips_the_norm_of_the_gradient(digits):
     norms = []
     training.optimizer.register_step_pre_hook(
         lambda *_: norms.append(
-            torch.linalg.vector_norm(torch.cat([p.grad.flatten() for p in training.network.parameters()]))
+            torch.linalg.vector_norm(
+                torch.cat([p.grad.flatten() for p in training.network.parameters()])
+            )
         )
     )
     run(training, digits, recipe)

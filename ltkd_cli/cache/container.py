@@ -41,11 +41,6 @@ class Range(Shape):
 
     offset: int
 
-    @property
-    def end(self) -> int:
-        """First byte after it."""
-        return self.offset + self.size
-
 
 @dataclass(frozen=True)
 class Container:
@@ -159,9 +154,8 @@ def _range(file: h5py.File, name: str) -> Range | None:
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         return None
     dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.chunks is not None:
-        return None
-    offset = dataset.id.get_offset()
+    # HDF5 gives an offset only to what is contiguous, allocated and in this file.
+    offset = dataset.id.get_offset() if isinstance(dataset, h5py.Dataset) else None
     return None if offset is None else Range(dataset.dtype, dataset.shape, offset)
 
 
@@ -180,6 +174,7 @@ def _mapped(path: Path, attributes: dict[str, Any], found: Mapping[str, Range | 
     ranges = _byte_ranges(path, found)
     rows, classes, width, dtype = from_datasets(ranges)
     whole = np.memmap(path, np.uint8, "r")
+    # NumPy refuses a range that ends beyond the file, should HDF5 ever let it pass.
     arrays: dict[str, NDArray[Any]] = {
         name: np.ndarray(part.shape, part.dtype, whole, part.offset)
         for name, part in ranges.items()
@@ -190,15 +185,12 @@ def _mapped(path: Path, attributes: dict[str, Any], found: Mapping[str, Range | 
 
 
 def _byte_ranges(path: Path, found: Mapping[str, Range | None]) -> dict[str, Range]:
-    """The ranges, when every dataset is one and lies within the file."""
-    length = path.stat().st_size
+    """The ranges, when every dataset is one."""
     ranges = {}
     for name in [*REQUIRED, *found]:
         part = found.get(name)
         if part is None:
             raise damage(path, f"`{name}` is missing or not one contiguous range of bytes")
-        if part.end > length:
-            raise damage(path, f"`{name}` ends at byte {part.end:,}, and the file at {length:,}")
         ranges[name] = part
     return ranges
 

@@ -89,8 +89,12 @@ def _take(path: Path) -> None:
         holder = _read(os.pread(file, 4096, 0))
         if holder and holder.is_alive():
             raise _refusal(path, holder)
-        os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(asdict(_self())).encode(), 0)
+        try:
+            os.ftruncate(file, 0)
+            os.pwrite(file, json.dumps(asdict(_self())).encode(), 0)
+        except OSError:
+            path.unlink()
+            raise
 
 
 def _release(path: Path) -> None:

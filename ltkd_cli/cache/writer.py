@@ -217,9 +217,8 @@ class CacheWriter:
     def _refuse_existing(self) -> None:
         if self.path.exists() and not self._replace:
             raise CacheError(
-                f"{self.path} exists already.",
-                f"ltkd export-logits --output {quote(str(self.path))} --force,"
-                " or give another --output",
+                f"{self.path} exists already; replace it, or give another --output.",
+                f"ltkd export-logits --output {quote(str(self.path))} --force",
             )
 
     def _refuse_other_settings(self, found: Container) -> None:
@@ -251,7 +250,7 @@ class CacheWriter:
         raise CacheError(
             f"For row {row}, view {view}, the teacher gives a {what} of"
             f" {values.flat[position]:g}; a cache holds finite numbers below {LIMIT:,.0f}.",
-            "ltkd eval, to see whether the teacher is sound",
+            "ltkd eval",
         )
 
     def _refuse_damage(self) -> None:
@@ -280,9 +279,9 @@ def lock_of(path: Path) -> Path:
 
 def _completed(layout: Layout, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """All attributes of a new file; ValueError where they cannot belong to `layout`."""
-    counts = np.bincount(layout.labels, minlength=layout.classes).tolist()
     if fault := layout.fault():
         raise ValueError(fault)
+    counts = np.bincount(layout.labels, minlength=layout.classes).tolist()
     if list(attributes["class_counts"]) != counts:
         raise ValueError("`class_counts` does not count the labels")
     if len(attributes["class_names"]) != layout.classes or not attributes["fingerprint"]:

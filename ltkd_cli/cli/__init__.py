@@ -1,4 +1,4 @@
-"""The command line: options, one call, one print. Nothing heavy is imported until a command runs."""
+"""The command line: options, one call, one print. Nothing heavy is imported before that."""
 
 from .app import main
 

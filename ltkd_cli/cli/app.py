@@ -12,7 +12,7 @@ from ..errors import Interrupted, LtkdError
 from . import exporting, info, scoring, training
 
 # Typer raises its usage errors by this class, whichever copy of Click it carries.
-ClickException = typer.BadParameter.__mro__[2]
+ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="ltkd",

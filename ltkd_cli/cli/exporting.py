@@ -53,7 +53,8 @@ def export_logits(
     precision: options.Precision = "float32",
 ) -> None:
     """Run a teacher once over many views of every training image, into one HDF5 cache."""
-    from .. import console, runs as run_folders
+    from .. import console
+    from .. import runs as run_folders
     from ..pipeline import exporting
 
     if run is None:

@@ -87,7 +87,9 @@ def _listing(folder: Path, split: str, class_names: tuple[str, ...]) -> Listing:
             f"There are no images in the class folders of {root}.",
             f"images end in one of {' '.join(EXTENSIONS)}",
         )
-    labels = np.repeat(np.arange(len(class_names)), [len(found) for found in of_class])
+    labels = np.repeat(
+        np.arange(len(class_names), dtype=np.int64), [len(found) for found in of_class]
+    )
     return Listing(folder.resolve().name, split, str(root), keys, labels, class_names)
 
 

@@ -1,8 +1,8 @@
 """Networks by name, and the files that hold their weights."""
 
 from .checkpoint import load, save, weights_sha256
-from .cifar import names
 from .network import Description, Network, build, describe
+from .resnet import names
 from .spec import ModelSpec
 
 __all__ = [

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..method import Outputs
-from . import cifar, head, timm_zoo, torchvision_zoo
+from . import head, resnet, timm_zoo, torchvision_zoo
 from .backbone import Backbone
 from .spec import ModelSpec
 
@@ -109,13 +109,13 @@ def describe(network: Network) -> Description:
 
 def _backbone(spec: ModelSpec, *, download: bool) -> Backbone:
     name, pretrained = spec.name, spec.pretrained
-    if name in cifar.names():
+    if name in resnet.names():
         if pretrained:
             raise UsageError(
                 f"There are no pretrained weights for {name}.",
                 "leave out pretrained weights, or choose a network of torchvision/ or timm/",
             )
-        return cifar.backbone(name)
+        return resnet.backbone(name)
     if name.startswith(torchvision_zoo.PREFIX) and name in torchvision_zoo.names():
         return torchvision_zoo.backbone(name, pretrained=pretrained, download=download)
     if name.startswith(timm_zoo.PREFIX) and timm_zoo.exists(name):
@@ -124,7 +124,7 @@ def _backbone(spec: ModelSpec, *, download: bool) -> Backbone:
 
 
 def _unknown(name: str) -> UsageError:
-    known = [*cifar.names(), *torchvision_zoo.names()]
+    known = [*resnet.names(), *torchvision_zoo.names()]
     if name.startswith(timm_zoo.PREFIX):
         known = timm_zoo.names()
     by_bare_name = {full.rpartition("/")[2]: full for full in known}
@@ -132,7 +132,7 @@ def _unknown(name: str) -> UsageError:
     listed = ", ".join(by_bare_name[bare] for bare in close)
     return UsageError(
         f"There is no network {name!r}" + (f"; close to it: {listed}." if listed else "."),
-        f"use one of {', '.join(cifar.names())}, torchvision/NAME or timm/NAME",
+        f"use one of {', '.join(resnet.names())}, torchvision/NAME or timm/NAME",
     )
 
 

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from .. import devices, models
 from ..cache import CacheWriter, Layout
+from ..cache.layout import LogitsType
 from ..data import Data, load
 from ..data.decoded import Progress
 from ..data.view import POLICIES, VIEW_VERSION, ViewPolicy
@@ -103,9 +104,14 @@ def _policy(run: Run, settings: ExportSettings) -> ViewPolicy:
 
 
 def _layout(data: Data, width: int, settings: ExportSettings) -> Layout:
-    return Layout.even(
-        data.train.labels.numpy(), len(data.train.class_names), settings.views, width, settings.dtype
-    )
+    if settings.dtype not in get_args(LogitsType):
+        raise UsageError(
+            f"Logits are stored as {', '.join(get_args(LogitsType))}, not as {settings.dtype!r}.",
+            "--dtype float16",
+        )
+    dtype = cast(LogitsType, settings.dtype)
+    labels, classes = data.train.labels.numpy(), len(data.train.class_names)
+    return Layout.even(labels, classes, settings.views, width, dtype)
 
 
 def _attributes(

@@ -95,7 +95,9 @@ def build_method(
         return method_class(task, **options)
 
 
-def start(root: Path, kind: str, prepared: Prepared, name: str | None) -> Generator[Event, None, Run]:
+def start(
+    root: Path, kind: str, prepared: Prepared, name: str | None
+) -> Generator[Event, None, Run]:
     """Makes a run folder and trains in it; the generator's return value is the Run."""
     settings = prepared.settings
     label = f"{settings.method}-{settings.model}"

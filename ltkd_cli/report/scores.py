@@ -39,7 +39,9 @@ def scores_document(scored: list[Scored], splits: tuple[str, ...]) -> dict[str, 
     }
 
 
-def _row(group: list[Scored], splits: tuple[str, ...], measures: tuple[str, ...]) -> tuple[str, ...]:
+def _row(
+    group: list[Scored], splits: tuple[str, ...], measures: tuple[str, ...]
+) -> tuple[str, ...]:
     first = group[0]
     name = first.name if len(group) == 1 else f"{len(group)} seeds: {first.name}, ..."
     kind = f"{first.method} (teacher, from its cache)" if first.kind == "cache" else first.method
