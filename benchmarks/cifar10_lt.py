@@ -73,8 +73,17 @@ class Settings:
 
 def main() -> None:
     """Reads the command line, fills the table and prints it."""
-    arguments = parse()
-    settings = Settings(
+    settings, arguments = read_settings(__doc__)
+    rows = [row for row in STUDENTS if row.name in arguments.methods]
+    if not arguments.table_only:
+        fill(settings, rows, arguments.seeds)
+    print_table(settings, rows, arguments.seeds)
+
+
+def read_settings(description: str) -> tuple[Settings, argparse.Namespace]:
+    """Settings from the command line, and the rest of it."""
+    arguments = parse(description)
+    return Settings(
         runs=arguments.runs,
         images=("--data", arguments.data, "--imbalance", "100", *root(arguments.data_root)),
         recipe=("--recipe", arguments.recipe, "--epochs", str(arguments.epochs)),
@@ -83,11 +92,7 @@ def main() -> None:
         student_model=arguments.student,
         views=arguments.views,
         workers=arguments.workers,
-    )
-    rows = [row for row in STUDENTS if row.name in arguments.methods]
-    if not arguments.table_only:
-        fill(settings, rows, arguments.seeds)
-    print_table(settings, rows, arguments.seeds)
+    ), arguments
 
 
 def fill(settings: Settings, rows: Sequence[Student], seeds: Sequence[int]) -> None:
@@ -191,9 +196,11 @@ def table_row(settings: Settings, title: str, names: Sequence[str]) -> str:
     return f"| {title} | {len(names)} | {' | '.join(cells)} | {minutes:.1f} |"
 
 
-def parse() -> argparse.Namespace:
+def parse(description: str) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="cifar10-lt", help="cifar10-lt or an image folder")
     parser.add_argument("--data-root", help="folder of the CIFAR files")
     parser.add_argument("--runs", type=Path, default=Path("runs-cifar10-lt"))

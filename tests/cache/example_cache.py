@@ -4,6 +4,7 @@ import os
 import traceback
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from ltkd_cli.cache import CacheWriter, Layout
@@ -13,6 +14,7 @@ FIRST = np.array([0, 1, 2, 4, 6, 9, 12])
 """One view for rows 0 and 1, two for rows 2 and 3, three for rows 4 and 5."""
 
 BLOCK = 4
+"""Entries that are written at once."""
 
 
 def example_layout(dtype="float16", width=5, first=FIRST, labels=LABELS, classes=3):
@@ -75,6 +77,7 @@ def in_child(work):
 
 
 def start_child(work):
+    """Runs `work` in a forked process that is not waited for; its number."""
     pid = os.fork()
     if pid:
         return pid
@@ -94,3 +97,27 @@ def partial_of(path: Path) -> Path:
 
 def lock_of(path: Path) -> Path:
     return path.with_name(path.name + ".partial.lock")
+
+
+def begin(path, entries=(0, 1, 2, 3), **options):
+    """Leaves a partial file that holds some entries."""
+    with CacheWriter(path, example_layout(), example_attributes(), **options) as writer:
+        fill(writer, entries)
+
+
+def datasets(path):
+    """The stored bytes of every dataset, by name."""
+    with h5py.File(path) as file:
+        return {name: file[name][:].tobytes() for name in file}
+
+
+def change_byte(path, name, entry):
+    """Flips one bit of an entry's first byte."""
+    with h5py.File(path) as file:
+        dataset = file[name]
+        offset = dataset.id.get_offset() + entry * dataset.nbytes // len(dataset)
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))

@@ -7,10 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from example_cache import (
+    datasets,
     example_attributes,
     example_layout,
     export,
@@ -72,11 +72,6 @@ def killed_at(moment, work):
     status = in_child(doomed)
     assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL
     return status != 0
-
-
-def datasets(path):
-    with h5py.File(path) as file:
-        return {name: file[name][:].tobytes() for name in file}
 
 
 def slow_export(path, **options):
@@ -159,13 +154,16 @@ def test_a_killed_program_leaves_a_lock_and_a_file_that_the_next_one_takes_over(
 
 def test_the_disk_has_an_entry_before_its_flag_and_everything_before_the_name(path, monkeypatch):
     calls = []
-    for name in ("pwrite", "fsync", "replace"):
 
-        def recorded(*arguments, real=getattr(os, name), name=name):
+    def recorded(name, real):
+        def call(*arguments):
             calls.append((name, arguments[-1] if name == "pwrite" else None))
             return real(*arguments)
 
-        monkeypatch.setattr(os, name, recorded)
+        return call
+
+    for name in ("pwrite", "fsync", "replace"):
+        monkeypatch.setattr(os, name, recorded(name, getattr(os, name)))
     with CacheWriter(path, example_layout(), example_attributes()) as writer:
         done = container.read(partial_of(path)).ranges["done"]
         calls.clear()
@@ -174,7 +172,7 @@ def test_the_disk_has_an_entry_before_its_flag_and_everything_before_the_name(pa
     flags = [
         i
         for i, (name, offset) in enumerate(calls)
-        if name == "pwrite" and done.offset <= offset < done.end
+        if name == "pwrite" and done.offset <= offset < done.offset + done.size
     ]
     assert len(flags) == 3
     assert all(calls[flag - 1][0] == "fsync" for flag in flags)

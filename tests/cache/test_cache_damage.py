@@ -116,6 +116,31 @@ def test_a_truncated_file_is_refused(path, share):
     assert caught.value.exit_code == 4
 
 
+def test_data_beyond_the_end_of_the_file_are_refused(path):
+    export(path)
+    with h5py.File(path) as file:
+        logits = file["logits"]
+        offset, size = logits.id.get_offset(), logits.nbytes
+    content = path.read_bytes()
+    where = offset.to_bytes(8, "little") + size.to_bytes(8, "little")
+    beyond = (len(content) - size + 1).to_bytes(8, "little") + size.to_bytes(8, "little")
+    assert content.count(where) == 1
+    path.write_bytes(content.replace(where, beyond))
+    with pytest.raises(CacheDamaged, match="is damaged"):
+        Cache.open(path)
+
+
+def test_a_group_in_place_of_a_dataset_is_refused(path):
+    def grouped(file, name, values):
+        if name == "logits":
+            file.create_group(name)
+        else:
+            unchanged(file, name, values)
+
+    with pytest.raises(CacheDamaged, match="`logits` is missing or not one contiguous range"):
+        Cache.open(copy_with(export(path), grouped))
+
+
 def test_an_empty_file_is_refused(path):
     path.touch()
     with pytest.raises(CacheDamaged, match="it is empty"):

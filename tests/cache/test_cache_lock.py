@@ -1,5 +1,8 @@
+import errno
+import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 
@@ -117,6 +120,48 @@ def test_a_lock_whose_writer_was_killed_while_writing_is_taken_over(lock, text):
     lock.write_text(text)
     with held(lock):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
+
+
+def test_what_another_process_writes_while_one_waits_for_the_kernel_counts(lock, monkeypatch):
+    def flock(file, operation):
+        lock.write_text(content())
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(CacheError), held(lock):
+        pass
+
+
+def test_a_lock_file_removed_while_one_waits_for_the_kernel_is_made_anew(lock, monkeypatch):
+    removed = []
+
+    def flock(file, operation):
+        if not removed:
+            removed.append(lock.unlink())
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with held(lock):
+        assert json.loads(lock.read_text())["pid"] == os.getpid()
+    assert removed
+
+
+def test_a_file_system_without_kernel_locks_will_do(lock, monkeypatch):
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with held(lock), pytest.raises(CacheError), held(lock):
+        pass
+    assert not lock.exists()
+
+
+def test_a_disk_without_room_for_the_lock_is_left_as_it_was(path):
+    def export_without_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        with pytest.raises(CacheError, match="cannot be written: File too large"):
+            export(path)
+
+    assert in_child(export_without_room) == 0
+    assert list(path.parent.iterdir()) == []
 
 
 def test_of_many_processes_at_once_one_gets_a_stale_lock(lock):

@@ -18,6 +18,7 @@ from example_cache import (
 )
 
 from ltkd_cli.cache import Cache, CacheWriter, Layout, NoSuchEntry
+from ltkd_cli.cache.pack import quantise
 from ltkd_cli.errors import CacheMismatch, LtkdError
 
 BOTH = frozenset({"logits", "features"})
@@ -60,6 +61,12 @@ def test_uint8_keeps_an_entry_of_equal_logits_exactly(path):
         cache = Cache.open(writer.finish())
     read = cache.read(*every_entry(layout), frozenset({"logits"}))["logits"]
     assert (read == 2.5).all()
+
+
+def test_uint8_steps_do_not_wrap_round_where_numbers_are_as_small_as_can_be():
+    smallest = 2.0**-149
+    logits = np.array([[0, 382 * smallest]], np.float32)
+    assert quantise(logits)["logits"].tolist() == [[0, 255]]
 
 
 def test_rows_and_views_are_read_in_any_order_and_repeatedly(cache):
@@ -191,6 +198,12 @@ def test_a_whole_dataset_comes_as_it_is_stored(path, dtype, name, stored):
     assert whole.dtype == stored
     with h5py.File(path) as file:
         assert np.array_equal(whole.numpy(), file[name][:])
+
+
+@pytest.mark.parametrize("row", [-1, 6])
+def test_views_of_a_row_that_is_not_stored_are_refused(cache, row):
+    with pytest.raises(NoSuchEntry, match=rf"no row {row}; it has 6 rows"):
+        cache.views_of(torch.tensor([0, row]))
 
 
 def test_a_whole_dataset_is_copied_in_blocks(cache, monkeypatch):

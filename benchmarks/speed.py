@@ -1,0 +1,237 @@
+"""Students from the cache against label-only training and against online distillation.
+
+    python -m benchmarks.speed            # seconds per epoch, as ratios measured in turn
+
+Random pixels and answers: how long a step takes does not depend on what is learnt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import online, timing
+from ltkd_cli import devices, models
+from ltkd_cli.cache import Cache, CacheWriter, Layout
+from ltkd_cli.data import ImageSet
+from ltkd_cli.data.images import ResidentImages
+from ltkd_cli.data.view import ViewPolicy, view
+from ltkd_cli.feed import open_feed, to_float
+from ltkd_cli.method import Task, Teacher, find
+from ltkd_cli.models import ModelSpec, Network
+from ltkd_cli.recipe import Recipe
+from ltkd_cli.splits import group_classes
+from ltkd_cli.train import begin, train
+
+CLASSES = 10
+VIEWS = 16
+BATCH = 128
+LOGIT_METHODS = ("kd", "bkd", "dive", "dkd", "dist", "ltkd")
+POLICY = ViewPolicy("crop-flip")
+
+
+def main() -> None:
+    """Measures, prints a table and writes JSON."""
+    arguments = parse()
+    device = devices.choose_device(arguments.device)
+    images = random_images(arguments.images)
+    results = {
+        "machine": timing.machine(device),
+        "images": arguments.images,
+        "rounds": arguments.rounds,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        cache = random_cache(Path(folder) / "cache.h5", images)
+        results["against labels only"] = against_labels(images, cache, device, arguments.rounds)
+        for teacher, student in (("resnet110", "resnet20"), ("resnet32", "resnet32")):
+            results[f"against online, {teacher} to {student}"] = against_online(
+                images, cache, teacher, student, device, arguments.rounds
+            )
+    results["input side"] = input_share(images, device, arguments.rounds)
+    results["start"] = start_up(arguments.rounds)
+    timing.write(arguments.output, results)
+    print(f"wrote {arguments.output}")
+
+
+def against_labels(
+    images: ImageSet, cache: Cache, device: torch.device, rounds: int
+) -> dict[str, object]:
+    """Seconds per epoch of every logit method as a share of those of ce, same network."""
+    contenders = {
+        name: epoch_of(images, cache, name, "resnet20", "auto", device)
+        for name in ("ce", *LOGIT_METHODS)
+    }
+    seconds = timing.in_turn(contenders, rounds)
+    found = {name: timing.ratios(seconds, name, "ce") for name in LOGIT_METHODS}
+    show("seconds per epoch against ce, resnet20", found, "at most 1.05")
+    return {"seconds": seconds, "ratios": found}
+
+
+def against_online(
+    images: ImageSet, cache: Cache, teacher: str, student: str, device: torch.device, rounds: int
+) -> dict[str, object]:
+    """How many times as long an epoch of online distillation takes."""
+    pixels = images.images.resident
+    assert pixels is not None
+    contenders = {
+        "online": online.epoch(
+            network(student), network(teacher), pixels, images.labels, BATCH, device, workers=2
+        ),
+        "cache, float32": epoch_of(images, cache, "kd", student, "float32", device),
+        "cache, default": epoch_of(images, cache, "kd", student, "auto", device),
+    }
+    seconds = timing.in_turn(contenders, rounds)
+    found = {
+        name: timing.ratios(seconds, "online", name) for name in contenders if name != "online"
+    }
+    show(f"times as fast as online, {teacher} to {student}", found, "at least 3 (5 by default)")
+    return {"seconds": seconds, "ratios": found}
+
+
+def input_share(images: ImageSet, device: torch.device, rounds: int) -> dict[str, object]:
+    """Seconds of view and normalisation as a share of an epoch of resnet20 by ce."""
+    pixels = images.images.resident
+    assert pixels is not None
+    pixels = pixels.to(device)
+    looked_at = network("resnet20").to(device)
+
+    def inputs() -> None:
+        for rows in torch.split(torch.randperm(len(pixels), device=device), BATCH):
+            seen = to_float(view(pixels[rows], rows, rows + 1, POLICY))
+            torch.addcmul(looked_at.shift, seen, looked_at.scale)
+        wait(device)
+
+    contenders = {
+        "inputs": inputs,
+        "epoch": epoch_of(images, None, "ce", "resnet20", "auto", device),
+    }
+    seconds = timing.in_turn(contenders, rounds)
+    found = {"view and normalise": timing.ratios(seconds, "inputs", "epoch")}
+    show("share of an epoch of resnet20", found, "less than 0.05")
+    return {"seconds": seconds, "ratios": found}
+
+
+def start_up(rounds: int) -> dict[str, object]:
+    """Seconds of `ltkd --help` against importing what it is made of."""
+    contenders = {
+        "ltkd --help": command("-m", "ltkd_cli", "--help"),
+        "imports": command("-c", "import typer, rich.console"),
+    }
+    seconds = timing.in_turn(contenders, rounds)
+    found = {"ltkd --help": timing.ratios(seconds, "ltkd --help", "imports")}
+    show("against python -c 'import typer, rich.console'", found, "at most 3")
+    return {"seconds": seconds, "ratios": found}
+
+
+def epoch_of(
+    images: ImageSet,
+    cache: Cache | None,
+    method: str,
+    student: str,
+    precision: str,
+    device: torch.device,
+) -> Callable[[], None]:
+    """A function that trains one epoch by our own loop."""
+    method_class = find(method)
+    caches = (cache,) if cache and method_class.needs else ()
+    looked_at = network(student)
+    counts = images.class_counts()
+    teachers = tuple(Teacher("ce", 0, _no_features) for _ in caches)
+    task = Task(
+        torch.tensor(counts), images.labels, group_classes(counts), looked_at.width, teachers
+    )
+    recipe = Recipe(epochs=1, batch_size=BATCH, schedule="constant")
+    training = begin(looked_at, method_class(task), recipe, device)
+    feed = open_feed(images, POLICY, caches, method_class.needs, device)
+    chosen = devices.choose_precision(precision, device)
+
+    def run() -> None:
+        training.epoch = 0
+        for _ in train(training, feed, recipe, seed=0, precision=chosen):
+            pass
+        wait(device)
+
+    return run
+
+
+def network(name: str) -> Network:
+    """A new network for the random images."""
+    half = (0.5, 0.5, 0.5)
+    return models.build(ModelSpec(name, CLASSES, mean=half, std=half), seed=0)
+
+
+def random_images(number: int) -> ImageSet:
+    """As many random 32-pixel images, long-tailed labels."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (number, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    weights = 0.6 ** torch.arange(CLASSES).float()
+    labels = torch.multinomial(weights, number, replacement=True, generator=generator)
+    names = tuple(map(str, range(CLASSES)))
+    return ImageSet("random", "train", ResidentImages(pixels), labels, names, "0" * 64)
+
+
+def random_cache(path: Path, images: ImageSet) -> Cache:
+    """A cache of random answers to every view."""
+    layout = Layout.even(images.labels.numpy(), CLASSES, VIEWS)
+    attributes = {
+        "fingerprint": images.fingerprint,
+        "class_names": list(images.class_names),
+        "class_counts": images.class_counts(),
+    }
+    with CacheWriter(path, layout, attributes) as writer:
+        generator = np.random.default_rng(0)
+        writer.write(0, generator.normal(size=(layout.entries, CLASSES)).astype(np.float32))
+        writer.finish()
+    return Cache.open(path)
+
+
+def command(*arguments: str) -> Callable[[], None]:
+    """A function that runs python with the arguments and waits."""
+    return lambda: (
+        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL) and None
+    )
+
+
+def show(title: str, found: dict[str, dict[str, float]], target: str) -> None:
+    """Prints ratios as a Markdown table."""
+    print(f"\n{title} (target: {target})\n\n| | median | lowest | highest |\n|---|---|---|---|")
+    for name, ratio in found.items():
+        print(f"| {name} | {ratio['median']:.3f} | {ratio['low']:.3f} | {ratio['high']:.3f} |")
+    sys.stdout.flush()
+
+
+def wait(device: torch.device) -> None:
+    """Waits until a GPU has done all it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _no_features(name: str) -> torch.Tensor:
+    raise LookupError(f"no {name} in a cache of random logits")
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=4096)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="auto")
+    stamp = time.strftime("%Y-%m-%d")
+    parser.add_argument(
+        "--output", type=Path, default=Path(f"benchmarks/results/speed-{stamp}.json")
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
