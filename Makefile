@@ -3,7 +3,7 @@ PYTHON ?= python3
 LTKD := .venv/bin/ltkd
 INSTALLED := .venv/.installed
 
-.PHONY: all demo test lint bench clean
+.PHONY: all demo test lint bench docs clean
 
 all: lint test
 
@@ -26,6 +26,10 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	.venv/bin/python -m benchmarks
+
+# What the documentation repeats of the code; a test fails when this was forgotten.
+docs: $(INSTALLED)
+	.venv/bin/python docs/generate.py
 
 clean:
 	rm -rf .venv

@@ -1,0 +1,235 @@
+"""Writes what the documentation repeats of the code: `make docs`, or `python docs/generate.py`.
+
+Between `<!-- NAME:begin -->` and `<!-- NAME:end -->` a page is generated; around them it is
+written by hand. So are the notes on single methods in docs/method_notes/, on the recipe of the
+source and on choices made here; a method without a note has a section all the same.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ltkd_cli.cache import Layout, layout
+from ltkd_cli.method import Method, Option, all_names, find, options, source_of
+
+ROOT = Path(__file__).parents[1]
+NOTES = ROOT / "docs" / "method_notes"
+EXAMPLE = ROOT / "examples" / "add_a_method"
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """What the size of a cache follows from."""
+
+    name: str
+    images: int
+    classes: int
+    features: int
+    teacher: str
+    """A network with that many features."""
+
+
+IMAGE_SETS = (
+    ImageSet("CIFAR-100-LT", 10_847, 100, 64, "resnet32"),
+    ImageSet("ImageNet-LT", 115_846, 1000, 2048, "resnet50"),
+    ImageSet("iNaturalist 2018", 437_513, 8142, 2048, "resnet50"),
+)
+
+
+def main() -> None:
+    """Writes every page that is not what it should be, and names it."""
+    for path, text in pages().items():
+        if path.read_text() != text:
+            path.write_text(text)
+            sys.stdout.write(f"wrote {path.relative_to(ROOT)}\n")
+
+
+def pages() -> dict[Path, str]:
+    """The text that every page should have."""
+    parts = {
+        ROOT / "README.md": {"methods": methods_table()},
+        ROOT / "docs" / "methods.md": {"methods": methods_in_full()},
+        ROOT / "docs" / "cache.md": {"datasets": datasets_table(), "sizes": sizes_table()},
+        EXAMPLE / "README.md": {
+            "method": listing(EXAMPLE / "similarity.py"),
+            "test": listing(EXAMPLE / "test_similarity.py"),
+        },
+    }
+    return {path: filled(path, generated) for path, generated in parts.items()}
+
+
+def filled(path: Path, generated: Mapping[str, str]) -> str:
+    """The page with every part between its markers; exits with the marker that is missing."""
+    text = path.read_text()
+    for name, part in generated.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        before, found, rest = text.partition(begin)
+        _, found_end, after = rest.partition(end)
+        if not (found and found_end):
+            sys.exit(f"{path} needs a line {begin} and, below it, a line {end}.")
+        text = f"{before}{begin}\n\n{part.strip()}\n\n{end}{after}"
+    return text
+
+
+def methods_table() -> str:
+    """A row for every method, those that learn from a teacher first."""
+    names = sorted(all_names(), key=lambda name: not find(name).needs)
+    rows = (
+        (
+            f"[{name}](docs/methods.md#{name})",
+            title(method),
+            needs(method),
+            method.sampler,
+            teacher(method),
+            linked(short_source(method).rstrip(".")),
+        )
+        for name in names
+        for method in [find(name)]
+    )
+    return table(("method", "what it is", "needs", "sampler", "teacher", "source"), rows)
+
+
+def methods_in_full() -> str:
+    """A section for every method, in alphabetical order."""
+    if strangers := {path.stem for path in NOTES.glob("*.md")} - set(all_names()):
+        sys.exit(f"{NOTES} has notes on {', '.join(sorted(strangers))}, which is no method.")
+    return "\n\n".join(section(name, find(name)) for name in all_names())
+
+
+def section(name: str, method: type[Method]) -> str:
+    """Everything about one method."""
+    notes = NOTES / f"{name}.md"
+    facts = table(
+        ("needs", "sampler", "teacher", "head", "several teachers"),
+        [(needs(method), method.sampler, teacher(method), method.head, several_teachers(method))],
+    )
+    parts = (
+        f"## {name}",
+        f"{title(method)}.",
+        f"```text\n{definition(method)}\n```",
+        facts,
+        table(("option", "default", "what it is"), map(option_row, options(method))),
+        f"Source: {linked(source_of(method))}",
+        notes.read_text().strip() if notes.exists() else "",
+    )
+    return "\n\n".join(part for part in parts if part)
+
+
+def title(method: type[Method]) -> str:
+    """The first sentence of a method's file, which says what the method is."""
+    module = inspect.getmodule(method)
+    assert module
+    return inspect.cleandoc(module.__doc__ or "").split("\n")[0].rstrip(".")
+
+
+def definition(method: type[Method]) -> str:
+    """A method's docstring without its source."""
+    return inspect.cleandoc(method.__doc__ or "").partition("Source:")[0].strip()
+
+
+def needs(method: type[Method]) -> str:
+    """What a method reads from the cache, in words."""
+    return " and ".join(sorted(method.needs, reverse=True)) or "-"
+
+
+def teacher(method: type[Method]) -> str:
+    """The method that trains the teacher, where there is one."""
+    return method.teacher if method.needs else "-"
+
+
+def several_teachers(method: type[Method]) -> str:
+    """Whether several caches may be given."""
+    if not method.needs:
+        return "-"
+    return "yes" if method.several_teachers else "no"
+
+
+def option_row(option: Option) -> tuple[str, str, str]:
+    """Name, default and help of an option."""
+    return f"`{option.name}`", written(option.default), option.help
+
+
+def written(value: object) -> str:
+    """A default as it is typed after `--set name=`."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def short_source(method: type[Method]) -> str:
+    """A method's source without titles of papers."""
+    return re.sub(r'"[^"]*",? ', "", source_of(method))
+
+
+def linked(source: str) -> str:
+    """A source whose arXiv numbers are links."""
+    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", source)
+
+
+def datasets_table() -> str:
+    """The datasets of a cache, as the format's specification lists them."""
+    return table(("dataset", "type", "shape", "meaning"), datasets(layout.__doc__ or ""))
+
+
+def datasets(specification: str) -> Iterator[tuple[str, str, str, str]]:
+    """Name, type, shape and meaning of every dataset in the text of the specification."""
+    entry = re.compile(r"^    (\w+) +(\w\d) (\[[^]]*\]) +(.*(?:\n {20,}.*)*)", re.MULTILINE)
+    for name, kind, shape, meaning in entry.findall(specification):
+        yield f"`{name}`", kind, shape, " ".join(meaning.split())
+
+
+def sizes_table() -> str:
+    """Bytes of caches of well-known image sets, with features and without."""
+    columns = ("image set", "stored", "bytes per entry", "1 view", "16 views")
+    rows = (
+        size_row(image_set, features)
+        for image_set in IMAGE_SETS
+        for features in (image_set.features, 0)
+    )
+    return table(columns, rows)
+
+
+def size_row(image_set: ImageSet, features: int) -> tuple[str, ...]:
+    """Bytes of an entry, and of files with 1 and 16 views, as float16."""
+    labels = np.zeros(image_set.images, np.int32)
+    one, many = (Layout.even(labels, image_set.classes, views, features) for views in (1, 16))
+    stored = f"{image_set.classes} logits"
+    if features:
+        stored += f", {features} features ({image_set.teacher})"
+    sizes = (sum(part.size for part in cache.datasets().values()) for cache in (one, many))
+    name = f"{image_set.name}, {image_set.images:,} images"
+    return name, stored, f"{one.entry_size:,}", *map(megabytes, sizes)
+
+
+def megabytes(size: int) -> str:
+    """Bytes in MB or GB."""
+    return f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
+
+
+def listing(path: Path) -> str:
+    """A Python file as a code block."""
+    return f"```python\n{path.read_text().strip()}\n```"
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; nothing where it has no rows."""
+    columns = tuple(columns)
+    lines = [row_line(row) for row in rows]
+    head = [row_line(columns), row_line("---" for _ in columns)]
+    return "\n".join([*head, *lines]) if lines else ""
+
+
+def row_line(cells: Iterable[str]) -> str:
+    """One row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    main()
