@@ -68,6 +68,7 @@ class Settings:
     teacher_model: str
     student_model: str
     views: int
+    export_precision: str
     workers: int
 
 
@@ -91,6 +92,7 @@ def read_settings(description: str) -> tuple[Settings, argparse.Namespace]:
         teacher_model=arguments.teacher,
         student_model=arguments.student,
         views=arguments.views,
+        export_precision=arguments.export_precision,
         workers=arguments.workers,
     ), arguments
 
@@ -143,6 +145,7 @@ def export(settings: Settings, name: str, seed: int) -> list[str]:
     return [
         "export-logits", f"teacher-{name}-{seed}", "--views", str(settings.views),
         "--output", str(path), "--runs", str(settings.runs), *settings.machine[:2],
+        "--precision", settings.export_precision,
     ]  # fmt: skip
 
 
@@ -209,6 +212,7 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_argument("--teacher", default="resnet32", help="network of the teachers")
     parser.add_argument("--student", default="resnet32", help="network of the students")
     parser.add_argument("--views", type=int, default=16)
+    parser.add_argument("--export-precision", default="float32", help="float32 or bfloat16")
     parser.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="such as 0,1,2")
     parser.add_argument("--methods", type=names_of_rows, default=[row.name for row in STUDENTS])
     parser.add_argument("--workers", type=int, default=1, help="commands at the same time")

@@ -60,6 +60,7 @@ def export(settings: Settings, seed: int) -> list[str]:
     return [
         "export-logits", f"teacher-ce-{seed}", "--views", str(NUMBERS[-1]),
         "--output", str(path), "--runs", str(settings.runs), *settings.machine[:2],
+        "--precision", settings.export_precision,
     ]  # fmt: skip
 
 
