@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from .cache import Cache
 from .data import Images, ImageSet
 from .data.view import ViewPolicy, view
 from .method import Batch, Outputs
-from .sampling import Draws, draw_epoch
+from .sampling import Draws, batches_of, draw_epoch
 
 Item = TypeVar("Item")
 
@@ -52,7 +51,7 @@ class Feed:
         self, draws: Draws, batch_size: int, start: int, epoch: int, epochs: int
     ) -> Iterator[tuple[Tensor, Batch]]:
         """Images float [B, 3, H, W] in [0, 1] and their batch, from batch `start` on."""
-        steps = math.ceil(len(draws.rows) / batch_size)
+        steps = batches_of(len(draws.rows), batch_size)
         rows, views = self._to_device(draws.rows), self._to_device(draws.views)
         shares = torch.arange(steps, dtype=torch.float64) + epoch * steps
         progress = self._to_device(shares / (steps * epochs))

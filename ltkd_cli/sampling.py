@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,15 @@ class Draws:
 
     rows: Tensor
     views: Tensor
+
+
+def batches_of(draws: int, batch_size: int) -> int:
+    """Batches that so many draws make; a last one of a single image is left out.
+
+    Batch normalisation has nothing to normalise by where one image leaves one value a channel.
+    """
+    alone = draws % batch_size == 1 and draws > 1 and batch_size > 1
+    return math.ceil(draws / batch_size) - alone
 
 
 def draw_epoch(

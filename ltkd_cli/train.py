@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from .method import Batch, Method
 from .mixing import mixed_terms
 from .models import Network
 from .recipe import Recipe
+from .sampling import batches_of
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,8 @@ def train(
     """
     for epoch in range(training.epoch, recipe.epochs):
         draws = feed.draws(training.method.sampler, seed, epoch)
-        batches = math.ceil(len(draws.rows) / recipe.batch_size)
+        batches = batches_of(len(draws.rows), recipe.batch_size)
+        images_in_epoch = min(batches * recipe.batch_size, len(draws.rows))
         started, waited, seen, bad = time.perf_counter(), 0.0, 0, _NoBadBatch(feed.device)
         training.network.train()
         training.method.train()
@@ -160,7 +161,7 @@ def train(
             if stop() and _completes_step(training.batch, batches, recipe.accumulate):
                 return
         bad.check(epoch, draws.rows, recipe.batch_size)
-        terms_now = {k: float(v) / len(draws.rows) for k, v in training.sums.items()}
+        terms_now = {k: float(v) / images_in_epoch for k, v in training.sums.items()}
         seconds = time.perf_counter() - started
         training.epoch, training.batch, training.sums = epoch + 1, 0, {}
         rate = recipe.learning_rate_at(epoch)

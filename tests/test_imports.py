@@ -14,7 +14,7 @@ LAYERS = [
     {"losses", "frames", "projector", "sampling"},
     {"methods"},
     {"data", "models", "cache", "runs", "devices"},
-    {"feed", "mixing", "evaluate"},
+    {"feed", "mixing", "evaluate", "rebalance"},
     {"train", "export", "interrupts"},
     {"events"},
     {"pipeline"},
@@ -64,7 +64,8 @@ def part_of(path):
 def test_imports_only_from_below(path):
     own = part_of(path)
     for origin, part in imports(path):
-        if origin == "ltkd" and part not in (own, "__version__"):
+        looks_for_methods = (own, part) == ("method", "methods")  # lists the folder, no more
+        if origin == "ltkd" and part not in (own, "__version__") and not looks_for_methods:
             assert layer_of(part) < layer_of(own), f"{own} imports {part}"
 
 

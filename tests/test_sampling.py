@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ltkd_cli.sampling import UNLIMITED_VIEWS, draw_epoch
+from ltkd_cli.sampling import UNLIMITED_VIEWS, batches_of, draw_epoch
 
 COUNTS = torch.tensor([500, 120, 40, 9, 3])
 LABELS = torch.repeat_interleave(torch.arange(5), COUNTS)[
@@ -73,3 +73,11 @@ def test_without_a_limit_views_never_repeat_in_practice():
     views = torch.cat(seen)
     assert views.max() < UNLIMITED_VIEWS
     assert len(views.unique()) == len(views)
+
+
+@pytest.mark.parametrize(
+    ("draws", "batch_size", "batches"),
+    [(256, 128, 2), (257, 128, 2), (258, 128, 3), (1, 128, 1), (3, 1, 3)],
+)
+def test_a_last_batch_of_a_single_image_is_left_out(draws, batch_size, batches):
+    assert batches_of(draws, batch_size) == batches

@@ -166,8 +166,15 @@ def test_a_state_that_does_not_fit_is_a_clear_error(digits, tmp_path):
         load_state(start(digits, SHORT), tmp_path / "state.pt")
 
 
-def test_a_batch_of_one_left_over_does_not_stop_training(digits):
+def test_the_means_of_the_terms_are_over_the_images_that_were_seen(digits):
     rows = len(digits.train.labels)
     size = next(s for s in range(16, rows) if rows % s == 1)
-    recipe = Recipe(epochs=1, batch_size=size, learning_rate=0.01)
-    assert isinstance(run(start(digits, recipe), digits, recipe)[-1], EpochEnd)
+    recipe = Recipe(epochs=1, batch_size=size, learning_rate=1e-9)
+    training, seen = start(digits, recipe), []
+    training.method.register_forward_hook(
+        lambda _, inputs, terms: seen.append((len(inputs[1].labels), terms["label"].item()))
+    )
+    end = run(training, digits, recipe)[-1]
+    assert sum(images for images, _ in seen) == rows - 1
+    mean = sum(images * term for images, term in seen) / (rows - 1)
+    assert end.terms["label"] == pytest.approx(mean)

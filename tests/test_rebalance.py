@@ -1,0 +1,256 @@
+"""The formulas of the second stages, how a strength is chosen, and the two that are trained."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ltkd_cli.models.head import CosineHead
+from ltkd_cli.pipeline.second_stages import HOWS, Seen, accuracy, second_stage
+from ltkd_cli.rebalance import (
+    CRT,
+    FEWEST_BATCHES,
+    GRID,
+    LWS,
+    balanced_accuracy,
+    balanced_nll,
+    fitted_temperature,
+    lengths_to,
+    prior_to,
+    recipe_for,
+    sweep,
+    validation_images,
+    validation_rows,
+)
+from ltkd_cli.recipe import Recipe
+
+COUNTS = torch.tensor([40, 12, 6, 3])
+WIDTH = 5
+
+
+@pytest.fixture
+def head():
+    """A linear head with a bias that favours the classes in their order."""
+    generator = torch.Generator().manual_seed(1)
+    layer = torch.nn.Linear(WIDTH, 4)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(4, WIDTH, generator=generator) * COUNTS[:, None] ** 0.5 / 4)
+        layer.bias.copy_(COUNTS.log())
+    return layer
+
+
+@pytest.fixture
+def seen(head):
+    """Two views of every image of a long-tailed set whose classes overlap."""
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.arange(4).repeat_interleave(COUNTS)
+    noise = torch.randn(len(labels), 2, WIDTH, generator=generator)
+    centres = 3 * torch.nn.functional.normalize(head.weight.detach())
+    return Seen(centres[labels][:, None] + noise, labels)
+
+
+def logits_of(layer, seen):
+    return layer(seen.features.flatten(0, 1)).detach()
+
+
+def run(how, head, seen, strength=None, seed=0):
+    return second_stage(how, head, seen, COUNTS, strength, seed)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0, 2.0])
+def test_tau_norm_divides_weights_by_powers_of_their_lengths(head, seen, strength):
+    made = run("tau-norm", head, seen, strength).head
+    weight = head.weight.detach().double().numpy()
+    for c, row in enumerate(weight):
+        wanted = row / math.sqrt(sum(x * x for x in row)) ** strength
+        np.testing.assert_allclose(made.weight[c].detach().numpy(), wanted, rtol=1e-5)
+    assert made.bias.eq(0).all()
+
+
+def test_tau_norm_of_strength_0_keeps_the_answers_of_a_head_without_bias(head, seen):
+    with torch.no_grad():
+        head.bias.zero_()
+    made = run("tau-norm", head, seen, 0.0).head
+    assert torch.equal(logits_of(made, seen).argmax(1), logits_of(head, seen).argmax(1))
+
+
+def test_a_class_without_weights_stays_without():
+    weight = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
+    assert lengths_to(weight, 1.0).tolist() == [5.0, 1.0]
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.7, 1.0, 2.0])
+def test_logit_adjustment_is_folded_into_the_last_layer(head, seen, strength):
+    stage = run("logit-adjust", head, seen, strength)
+    shares = [n / COUNTS.sum().item() for n in COUNTS.tolist()]
+    prior = torch.tensor([math.log(share) for share in shares], dtype=torch.float64)
+    wanted = (logits_of(head, seen).double() - strength * prior) / stage.found["temperature"]
+    torch.testing.assert_close(logits_of(stage.head, seen).double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_class_without_images_has_a_finite_prior():
+    assert prior_to(torch.tensor([5, 0]), 1.0).isfinite().all()
+
+
+def test_the_temperature_has_the_smallest_balanced_nll_of_all_from_1(head, seen):
+    labels = seen.labels.repeat_interleave(2)
+    logits = 8 * logits_of(head, seen)  # far too sure
+    fitted = fitted_temperature(logits, labels)
+    tried = [1 + step / 10 for step in range(300)]
+    best = min(tried, key=lambda t: balanced_nll(logits / t, labels))
+    assert fitted > 2
+    assert fitted == pytest.approx(best, abs=0.06)
+    assert balanced_nll(logits / fitted, labels) < balanced_nll(logits, labels)
+
+
+def test_the_temperature_never_sharpens_answers_that_are_all_right():
+    labels = torch.tensor([0, 1, 2])
+    assert fitted_temperature(torch.eye(3), labels) == 1
+
+
+def test_the_temperature_of_answers_that_are_all_wrong_has_an_end():
+    labels = torch.tensor([1, 2, 0])
+    assert fitted_temperature(1e4 * torch.eye(3), labels) == 100
+
+
+def test_balanced_measures_are_means_of_classes_that_are_present():
+    labels = torch.tensor([0, 0, 0, 2])
+    logits = torch.tensor([[2.0, 0, 0], [2, 0, 0], [0, 2, 0], [0, 0, 2]])
+    assert balanced_accuracy(logits, labels) == pytest.approx((2 / 3 + 1) / 2)
+    nll = [-row.log_softmax(0)[label].item() for row, label in zip(logits, labels, strict=True)]
+    assert balanced_nll(logits, labels) == pytest.approx((sum(nll[:3]) / 3 + nll[3]) / 2)
+
+
+def test_the_sweep_takes_the_best_strength():
+    labels = torch.tensor([0, 1])
+
+    def right_only_at_one_and_a_half(strength):
+        return torch.eye(2) if strength == 1.5 else torch.tensor([[1.0, 0], [1, 0]])
+
+    found = sweep(right_only_at_one_and_a_half, labels)
+    assert (found.chosen, found.tied) == (1.5, 1)
+    assert found.accuracies == tuple(1.0 if s == 1.5 else 0.5 for s in GRID)
+
+
+def test_the_sweep_takes_the_sources_strength_where_validation_cannot_tell():
+    found = sweep(lambda strength: torch.eye(2), torch.tensor([0, 1]))
+    assert (found.chosen, found.tied) == (1.0, len(GRID))
+
+
+def test_logit_adjustment_never_lowers_the_accuracy_that_it_is_chosen_on(head, seen):
+    stage = run("logit-adjust", head, seen)
+    assert accuracy(stage.head, seen) > accuracy(head, seen)
+    assert accuracy(stage.head, seen) == pytest.approx(max(a for _, a in stage.found["curve"]))
+
+
+def test_tau_norm_reaches_the_best_of_its_curve(head, seen):
+    stage = run("tau-norm", head, seen)
+    assert accuracy(stage.head, seen) == pytest.approx(max(a for _, a in stage.found["curve"]))
+    assert [s for s, _ in stage.found["curve"]] == list(GRID)
+
+
+@pytest.mark.parametrize("how", ["tau-norm", "logit-adjust"])
+def test_a_given_strength_is_not_chosen_again(head, seen, how):
+    found = run(how, head, seen, 0.25).found
+    assert (found["strength"], found["curve"]) == (0.25, [])
+
+
+def test_validation_takes_at_most_so_many_images_of_each_class():
+    labels = torch.tensor([0, 2, 0, 0, 2, 0])
+    rows = validation_rows(labels, 2, seed=0)
+    assert torch.bincount(labels[rows]).tolist() == [2, 0, 2]
+    assert rows.tolist() == sorted(set(rows.tolist()))
+
+
+def test_validation_follows_from_the_seed():
+    labels = torch.arange(4).repeat_interleave(50)
+    one, same, other = (validation_rows(labels, 5, seed) for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_every_image_can_be_drawn_for_validation():
+    labels = torch.zeros(8, dtype=torch.int64)
+    drawn = {int(validation_rows(labels, 1, seed)) for seed in range(200)}
+    assert drawn == set(range(8))
+
+
+def test_many_classes_give_fewer_validation_images_each():
+    assert validation_images(10, 8) == 100
+    assert 1 < validation_images(1000, 8) < 100
+    assert validation_images(8142, 8) == 1
+
+
+def test_lws_only_scales_the_rows(head, seen):
+    stage = run("lws", head, seen)
+    scales = torch.tensor(stage.found["scales"])
+    torch.testing.assert_close(stage.head.weight, head.weight * scales[:, None])
+    torch.testing.assert_close(stage.head.bias, head.bias * scales)
+    assert scales.std() > 0.05
+
+
+@pytest.mark.parametrize("how", ["crt", "lws"])
+def test_trained_stages_learn_to_be_fair(head, seen, how):
+    stage = run(how, head, seen)
+    assert accuracy(stage.head, seen) > accuracy(head, seen)
+
+
+def test_crt_reaches_the_class_balanced_optimum(head, seen):
+    """The recipe is long enough: what is left of the gradient is small beside that at 0."""
+    made = run("crt", head, seen).head
+    labels = seen.labels.repeat_interleave(2)
+    balance = 1 / COUNTS.double()[labels] / len(COUNTS) / 2
+    features = seen.features.flatten(0, 1).double()
+    weight = made.weight.detach().double()
+
+    def gradient(weight, logits):
+        errors = logits.softmax(1) - torch.eye(4, dtype=torch.float64)[labels]
+        return (errors * balance[:, None]).T @ features + CRT.weight_decay * weight
+
+    at_start = gradient(0 * weight, torch.zeros(len(labels), 4, dtype=torch.float64))
+    left = gradient(weight, logits_of(made, seen).double())
+    assert left.norm() < 0.02 * at_start.norm()
+
+
+def test_crt_begins_anew(head, seen):
+    made = run("crt", head, seen).head
+    with torch.no_grad():
+        head.weight.mul_(-5)
+    again = run("crt", head, seen).head
+    assert torch.equal(made.weight, again.weight)
+
+
+def test_crt_follows_from_the_seed(head, seen):
+    one, same, other = (run("crt", head, seen, seed=seed).head for seed in (1, 1, 2))
+    assert torch.equal(one.weight, same.weight)
+    assert not torch.equal(one.weight, other.weight)
+
+
+def test_crt_gives_a_cosine_head_for_a_cosine_head(seen):
+    head = CosineHead(WIDTH, 4, scale=8.0)
+    made = run("crt", head, seen).head
+    assert isinstance(made, CosineHead)
+    assert made.scale == 8
+    assert accuracy(made, seen) > 0.8
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_the_head_itself_stays_as_it_is(head, seen, how):
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    run(how, head, seen)
+    for name, value in head.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_features_of_any_size_stay_finite(head, seen, how):
+    stage = run(how, head, Seen(1e-6 * seen.features, seen.labels))
+    assert all(value.isfinite().all() for value in stage.head.state_dict().values())
+
+
+def test_small_sets_get_more_epochs_and_large_ones_those_of_the_source():
+    assert recipe_for(CRT, 115_846) == CRT
+    small = recipe_for(LWS, 453)
+    assert small.epochs == LWS.epochs * FEWEST_BATCHES
+    assert recipe_for(Recipe(epochs=2, batch_size=10), 500).epochs == 4
