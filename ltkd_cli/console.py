@@ -1,19 +1,21 @@
-"""What a user sees: progress, facts, tables and errors. Results to stdout, the rest to stderr."""
+"""What a user sees: progress, facts and tables. Results to stdout, the rest to stderr."""
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from .errors import LtkdError
-from .events import Caution, Checked, Event, Facts, Note
+from .events import Caution, Checked, Computed, Event, Facts, Note
 from .export import Exported
 from .train import EpochEnd, Step
 
@@ -21,55 +23,59 @@ Result = TypeVar("Result")
 
 STDOUT = Console(highlight=False)
 STDERR = Console(stderr=True, highlight=False)
+
 SECONDS_BETWEEN_REDRAWS = 0.2
+
+UNLIMITED = 10_000
+"""Columns that files and pipes have: there nothing is wrapped."""
 
 
 def note(text: str) -> None:
     """One line about what is being done, to stderr."""
-    STDERR.print(escape(text), soft_wrap=True)
+    _show(STDERR, Text(text))
 
 
 def caution(text: str) -> None:
     """One line about what the user may not have meant, to stderr."""
-    STDERR.print(f"[yellow]caution:[/] {escape(text)}", soft_wrap=True)
+    _show(STDERR, Text.assemble(("caution:", "yellow"), f" {text}"))
 
 
-def failure(error: LtkdError) -> None:
-    """An error and its hint, to stderr."""
-    STDERR.print(f"[bold red]error:[/] {escape(error.problem)}", soft_wrap=True)
-    if error.hint:
-        STDERR.print(f"[bold]try:[/] {escape(error.hint)}", soft_wrap=True)
+def result(text: str) -> None:
+    """One line of a result, to stdout."""
+    _show(STDOUT, Text(text))
+
+
+def styled(markup: str) -> None:
+    """Text in rich's markup, to stdout."""
+    _show(STDOUT, Text.from_markup(markup))
 
 
 def document(value: Any) -> None:
-    """One JSON document, to stdout."""
-    STDOUT.print_json(json.dumps(value), indent=2) if STDOUT.is_terminal else print_plain(value)
-
-
-def print_plain(value: Any) -> None:
-    """The same without colours, for programs."""
-    STDOUT.file.write(json.dumps(value, indent=2) + "\n")
+    """One JSON document, to stdout; in colours on a terminal."""
+    text = json.dumps(value, indent=2)
+    if STDOUT.is_terminal:
+        STDOUT.print_json(text)
+    else:
+        STDOUT.file.write(text + "\n")
 
 
 def decoding(done: int, total: int) -> None:
     """Shows on a terminal how many image files are decoded; the line goes when all are."""
-    if STDERR.is_terminal:
+    if _moves(STDERR):
         text = f"decoding images, once: {done:,} of {total:,}" if done < total else ""
         STDERR.file.write(f"\r\x1b[K{text}")
         STDERR.file.flush()
 
 
-def table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = ""
-) -> None:
-    """A table to stdout; columns after the first hold numbers and are set to the right."""
-    grid = Table(title=title or None, title_justify="left", caption=note or None,
-                 caption_justify="left", box=None, pad_edge=False, header_style="bold")  # fmt: skip
-    for number, column in enumerate(columns):
-        grid.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
-    for row in rows:
-        grid.add_row(*[escape(cell) for cell in row])
-    STDOUT.print(grid)
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> None:
+    """A table to stdout; the first `words` columns hold words, the others numbers."""
+    _show(STDOUT, _grid(columns, rows, words))
+
+
+def fits(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bool:
+    """Whether stdout is wide enough for a table without wrapping any of its cells."""
+    needed = Console(width=UNLIMITED).measure(_grid(columns, rows, 1)).maximum
+    return not STDOUT.is_terminal or needed <= STDOUT.width
 
 
 def facts(title: str, rows: Iterable[tuple[str, str]], to: Console = STDERR) -> None:
@@ -77,8 +83,8 @@ def facts(title: str, rows: Iterable[tuple[str, str]], to: Console = STDERR) -> 
     grid = Table.grid(padding=(0, 2))
     for name, value in rows:
         grid.add_row(f"  {escape(name)}", escape(value))
-    to.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
-    to.print(grid)
+    _show(to, Text(title, style="bold"))
+    _show(to, grid)
 
 
 def follow(events: Generator[Event, None, Result], log_every: int = 0) -> Result:
@@ -93,31 +99,52 @@ def follow(events: Generator[Event, None, Result], log_every: int = 0) -> Result
             screen.show(event)
 
 
+def accuracies(accuracy: dict[str, float | None]) -> str:
+    """Accuracies by group in words, in percent."""
+    return ", ".join(f"{name} {percent(value)}" for name, value in accuracy.items())
+
+
+def percent(value: float | None) -> str:
+    """A share as percent with one decimal; `n/a` for an empty group."""
+    return "n/a" if value is None else f"{100 * value:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """A time that people can compare: `8 s`, `12 min` or `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 class _Screen:
-    """A progress bar on a terminal; only notes, and a line every `log_every` epochs, elsewhere."""
+    """Two moving lines on a terminal; only notes, and a line every `log_every` epochs, elsewhere.
+
+    The first line holds the epoch, a bar and the time that is left; the second the loss terms
+    of the last epoch, the speed, and the share of the time spent waiting for images.
+    """
 
     def __init__(self, log_every: int) -> None:
         self.log_every = log_every
         self.bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=32),
             TaskProgressColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(compact=True),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=STDERR,
-            transient=True,
-            disable=not STDERR.is_terminal,
         )
-        self.task = self.bar.add_task("starting", total=None, text="", visible=False)
+        self.task = self.bar.add_task("", total=None, visible=False)
+        self.details = Text(no_wrap=True, overflow="ellipsis")
+        self.live = Live(Group(self.bar, self.details), console=STDERR, transient=True)
         self.terms = ""
         self.drawn = 0.0
 
     def __enter__(self) -> _Screen:
-        self.bar.start()
+        if _moves(STDERR):
+            self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        self.live.stop()
 
     def show(self, event: Event) -> None:
         match event:
@@ -133,8 +160,10 @@ class _Screen:
                 self._end_epoch(event)
             case Step():
                 self._step(event)
+            case Computed(done, total):
+                self._advance("computing features", done, total, f"{done:,} of {total:,} views")
             case Exported(done, total):
-                self._advance("exporting", done, total, f"{done:,} of {total:,} entries")
+                self._advance("exporting", done, total, f"  {done:,} of {total:,} entries")
 
     def _end_epoch(self, event: EpochEnd) -> None:
         self.terms = ", ".join(f"{name} {value:.3f}" for name, value in event.terms.items())
@@ -145,28 +174,47 @@ class _Screen:
             )
 
     def _step(self, event: Step) -> None:
-        rate = event.images / max(event.seconds, 1e-9)
-        share = event.waiting / max(event.seconds, 1e-9)
-        text = f"{self.terms}  {rate:,.0f} images/s, waiting {share:.0%}"
-        done = event.epoch * event.batches + event.batch
+        seconds = max(event.seconds, 1e-9)
+        speed = f"{event.images / seconds:,.0f} images/s, waiting {event.waiting / seconds:.0%}"
         self._advance(
-            f"epoch {event.epoch + 1}/{event.epochs}", done, event.epochs * event.batches, text
+            f"epoch {event.epoch + 1}/{event.epochs}",
+            event.epoch * event.batches + event.batch,
+            event.epochs * event.batches,
+            f"  {self.terms}, {speed}" if self.terms else f"  {speed}",
         )
 
-    def _advance(self, description: str, done: int, total: int, text: str) -> None:
-        if not STDERR.is_terminal or time.monotonic() - self.drawn < SECONDS_BETWEEN_REDRAWS:
+    def _advance(self, description: str, done: int, total: int, details: str) -> None:
+        if not self.live.is_started or time.monotonic() - self.drawn < SECONDS_BETWEEN_REDRAWS:
             return
         self.drawn = time.monotonic()
+        self.details.plain = details
         self.bar.update(
-            self.task, description=description, completed=done, total=total, text=text, visible=True
+            self.task, description=description, completed=done, total=total, visible=True
         )
 
 
-def accuracies(accuracy: dict[str, float | None]) -> str:
-    """Accuracies by group in words, in percent."""
-    return ", ".join(f"{name} {percent(value)}" for name, value in accuracy.items())
+def _moves(console: Console) -> bool:
+    """Whether lines that were written can be written over."""
+    return console.is_terminal and not console.is_dumb_terminal
 
 
-def percent(value: float | None) -> str:
-    """A share as percent with one decimal; `n/a` for an empty group."""
-    return "n/a" if value is None else f"{100 * value:.1f}"
+def _show(to: Console, what: RenderableType) -> None:
+    """On a terminal wrapped between words; elsewhere never wrapped, and without padding."""
+    if to.is_terminal:
+        to.print(what)
+        return
+    text = io.StringIO()
+    Console(file=text, width=UNLIMITED, color_system=None, highlight=False).print(what)
+    to.file.write("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()))
+
+
+def _grid(columns: Sequence[str], rows: Iterable[Sequence[str]], words: int) -> Table:
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for number, column in enumerate(columns):
+        if number < words:
+            grid.add_column(column, overflow="fold", min_width=len(column))
+        else:
+            grid.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        grid.add_row(*[escape(cell) for cell in row])
+    return grid

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import warnings
 
 import torch
 
 from .errors import UsageError
+
+_MAPPED_FROM, _TRIMMED_FROM = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -40,6 +43,20 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     return "bfloat16" if _gains_from_bfloat16(device) else "float32"
+
+
+def keep_freed_memory() -> None:
+    """Lets the process keep the memory of one step for the next, where its C library is glibc.
+
+    By default glibc hands large blocks back and asks for them anew, page by page, in every
+    step: about a tenth of the time of a small network on a CPU.
+    """
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    set_option(_MAPPED_FROM, 1 << 30)
+    set_option(_TRIMMED_FROM, (1 << 31) - 1)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:

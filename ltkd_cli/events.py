@@ -38,4 +38,12 @@ class Checked:
     accuracy: dict[str, float | None]
 
 
-Event = Note | Caution | Facts | Checked | Step | EpochEnd | Exported
+@dataclass(frozen=True)
+class Computed:
+    """Views of images whose features are computed, out of all."""
+
+    done: int
+    total: int
+
+
+Event = Note | Caution | Facts | Checked | Computed | Step | EpochEnd | Exported

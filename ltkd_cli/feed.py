@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .cache import Cache
 from .data import Images, ImageSet
+from .data.jitter import jitter
 from .data.view import ViewPolicy, view
 from .method import Batch, Outputs
 from .sampling import Draws, batches_of, draw_epoch
@@ -42,10 +43,19 @@ class Feed:
     """Each cache's datasets on the device; None where they are read from the host."""
     first: tuple[Tensor, ...]
     """Each cache's first entry of every row, int64 [N] on the device."""
+    members: Tensor | None = None
+    """Rows to train on, int64 on the CPU; None for all."""
+    jitter_seed: int | None = None
+    """Seed of the colours that a teacher sees; None leaves them as they are."""
 
     def draws(self, sampler: str, seed: int, epoch: int) -> Draws:
         """The draws of an epoch, limited to the views that every cache holds."""
-        return draw_epoch(self.image_set.labels, sampler, seed, epoch, self._view_counts())
+        labels, views = self.image_set.labels, self._view_counts()
+        if self.members is None:
+            return draw_epoch(labels, sampler, seed, epoch, views)
+        own_views = None if views is None else views[self.members]
+        draws = draw_epoch(labels[self.members], sampler, seed, epoch, own_views)
+        return Draws(self.members[draws.rows], draws.views)
 
     def batches(
         self, draws: Draws, batch_size: int, start: int, epoch: int, epochs: int
@@ -73,6 +83,8 @@ class Feed:
         else:
             pixels = self.pixels[rows]
         images = to_float(view(pixels, rows, views, self.policy))
+        if self.jitter_seed is not None:
+            images = jitter(images, rows, views, self.jitter_seed)
         teachers = tuple(self._answers(k, rows, views) for k in range(len(self.caches)))
         return images, Batch(self.labels[rows], rows, teachers, progress)
 
@@ -103,6 +115,9 @@ def open_feed(
     caches: tuple[Cache, ...],
     needs: frozenset[str],
     device: torch.device,
+    *,
+    members: Tensor | None = None,
+    jitter_seed: int | None = None,
 ) -> Feed:
     """A feed with everything on the device that fits into half of its free memory."""
     rows = torch.arange(len(image_set.labels))
@@ -117,6 +132,8 @@ def open_feed(
         labels=image_set.labels.to(device),
         answers=tuple(_answers_on(cache, needs, device) for cache in caches),
         first=first,
+        members=members,
+        jitter_seed=jitter_seed,
     )
 
 

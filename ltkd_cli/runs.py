@@ -10,19 +10,21 @@ state.pt            training state, only until the run is done
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
 import re
 import sys
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from .errors import RunError
 
-KINDS = ("teach", "distill")
+KINDS = ("teach", "distill", "rebalance")
 FORMAT = 1
 
 
@@ -40,12 +42,35 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """`teach` or `distill`."""
+        """`teach`, `distill` or `rebalance`."""
         return str(self.record["kind"])
+
+    @property
+    def method(self) -> str:
+        """What trained it, with the second stages that followed: `ce`, or `ce + crt`."""
+        stages = [stage["how"] for stage in self.record.get("rebalanced", [])]
+        return " + ".join([self.settings["method"], *stages])
 
     @property
     def done(self) -> bool:
         return bool(self.record["status"] == "done")
+
+    @property
+    def status(self) -> str:
+        """`done`, `failed`, `running` in some process, or `interrupted`, also by a kill."""
+        recorded = str(self.record["status"])
+        if recorded in ("done", "failed"):
+            return recorded
+        return "running" if self._is_held() else "interrupted"
+
+    @property
+    def created(self) -> datetime:
+        return datetime.fromisoformat(self.record["created"])
+
+    @property
+    def resume_command(self) -> str:
+        """The command that goes on with the run, from the same folder."""
+        return f"ltkd {self.kind} --resume {quote(str(self.path))}"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -68,6 +93,29 @@ class Run:
     @property
     def per_class(self) -> Path:
         return self.path / "per_class.csv"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from training in the folder; RunError where one does.
+
+        The kernel's lock is on the folder itself, so a killed process leaves nothing behind.
+        """
+        with _folder(self.path) as folder:
+            try:
+                _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"{self.name} is being trained by another process.", "ltkd runs"
+                ) from None
+            yield
+
+    def _is_held(self) -> bool:
+        with _folder(self.path) as folder:
+            try:
+                _lock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def update(self, **fields: Any) -> None:
         """Changes fields of run.json, atomically."""
@@ -95,9 +143,18 @@ class Run:
 def create(
     root: Path, kind: str, label: str, settings: dict[str, Any], name: str | None = None
 ) -> Run:
-    """A new run folder, numbered on from the last or called `name`; RunError if that is taken."""
-    root.mkdir(parents=True, exist_ok=True)
-    path = _named_folder(root, name) if name else _numbered_folder(root, f"{kind}-{label}")
+    """A new run folder, numbered on from the last or called `name`.
+
+    RunError where the name is taken or is no name of a folder, or `root` cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        path = _named_folder(root, name) if name else _numbered_folder(root, f"{kind}-{label}")
+    except OSError as error:
+        raise RunError(
+            f"No run folder can be made in {root}: {error.strerror}.",
+            f"ls -ld {quote(str(root))}, or choose another folder with --runs",
+        ) from error
     run = Run(path, {})
     run.update(
         format=FORMAT,
@@ -111,6 +168,17 @@ def create(
     return run
 
 
+def check_name(root: Path, name: str) -> None:
+    """Raises RunError where the name is taken in `root`, or is no name of a folder."""
+    if not name or name.startswith(".") or name != Path(name).name or "\0" in name:
+        raise RunError(f"{name!r} is no name of a run folder.", "--name first-try")
+    if (root / name).exists():
+        raise RunError(
+            f"There is {root / name} already, and runs are never overwritten.",
+            "ltkd runs; then choose another --name, or none for the next number",
+        )
+
+
 def read(path: Path) -> Run:
     """The run in a folder; RunError where there is none or its run.json cannot be read."""
     try:
@@ -118,10 +186,12 @@ def read(path: Path) -> Run:
     except FileNotFoundError:
         raise RunError(f"{path} is not a run folder: it has no run.json.", "ltkd runs") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path / 'run.json'} cannot be read: {error}.", "ltkd runs") from error
-    if record.get("format") != FORMAT:
+        raise RunError(f"{path / 'run.json'} cannot be read: {error}.", _aside(path)) from error
+    if not isinstance(record, dict) or not isinstance(record.get("format"), int):
+        raise RunError(f"{path / 'run.json'} does not describe a run.", _aside(path))
+    if record["format"] != FORMAT:
         raise RunError(
-            f"{path} has run format {record.get('format')}; this ltkd reads {FORMAT}.",
+            f"{path} has run format {record['format']}; this ltkd reads {FORMAT}.",
             "pip install --upgrade ltkd",
         )
     return Run(path, record)
@@ -130,28 +200,28 @@ def read(path: Path) -> Run:
 def all_runs(root: Path) -> Iterator[Run]:
     """Every run below `root`, oldest first."""
     found = [read(file.parent) for file in root.glob("*/run.json")]
-    yield from sorted(found, key=lambda run: (run.record["created"], run.name))
+    yield from sorted(found, key=lambda run: (run.created, run.name))
 
 
 def find(root: Path, which: str) -> Run:
     """The run called by number, folder name, path or path of its weights; RunError otherwise."""
     as_path = Path(which)
-    for candidate in (as_path, as_path.parent, root / which):
+    folder = as_path.parent if as_path.name == "model.safetensors" else as_path
+    numbered = root.glob(f"{int(which):04d}-*") if which.isdecimal() else []
+    for candidate in (root / which, folder, *numbered):
         if (candidate / "run.json").exists():
             return read(candidate)
-    if which.isdigit():
-        for path in root.glob(f"{int(which):04d}-*"):
-            return read(path)
     raise RunError(f"There is no run {which!r} in {root}.", "ltkd runs")
 
 
 def newest(root: Path, kind: str | None = None, *, done: bool = True) -> Run:
-    """The newest finished (or, with `done=False`, unfinished) run of a kind; RunError if none."""
-    found = [run for run in all_runs(root) if kind in (None, run.kind) and run.done is done]
+    """The newest finished (or, with `done=False`, interrupted) run of a kind; RunError if none."""
+    wanted = "done" if done else "interrupted"
+    found = [run for run in all_runs(root) if kind in (None, run.kind) and run.status == wanted]
     if found:
         return found[-1]
     if not done:
-        raise RunError(f"There is no unfinished run in {root}.", f"ltkd {kind or 'teach'}")
+        raise RunError(f"There is no interrupted run in {root}.", "ltkd runs")
     what = f"finished {kind} run" if kind else "finished run"
     hint = "ltkd distill --method bkd" if kind == "distill" else "ltkd teach"
     raise RunError(f"There is no {what} in {root} yet.", hint)
@@ -167,40 +237,49 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+def _aside(path: Path) -> str:
+    """The command that takes a folder which is no run out of sight, one level up."""
+    return f"mv {quote(str(path))} {quote(f'broken-{path.name}')}"
+
+
 def _numbered_folder(root: Path, label: str) -> Path:
     slug = re.sub(r"[^A-Za-z0-9_.+-]+", "-", label)
-    while True:
-        number = _next_number(root)
-        claim = root / f".{number:04d}"  # keeps two processes from taking one number
-        try:
-            claim.touch(exist_ok=False)
-        except FileExistsError:
-            time.sleep(0.01)
-            continue
-        try:
-            if _next_number(root) == number:
-                path = root / f"{number:04d}-{slug}"
-                path.mkdir()
-                return path
-        finally:
-            claim.unlink()
+    with _folder(root) as opened:
+        _lock(opened, fcntl.LOCK_EX)  # so that no two processes take one number
+        path = root / f"{_next_number(root):04d}-{slug}"
+        path.mkdir()
+    return path
 
 
 def _next_number(root: Path) -> int:
-    numbers = [int(p.name[:4]) for p in root.iterdir() if re.match(r"\d{4}-", p.name)]
-    return max(numbers, default=0) + 1
+    matches = (re.match(r"(\d{4,})-", path.name) for path in root.iterdir())
+    return max((int(match[1]) for match in matches if match), default=0) + 1
 
 
 def _named_folder(root: Path, name: str) -> Path:
+    check_name(root, name)
     path = root / name
-    try:
-        path.mkdir(parents=True)
-    except FileExistsError:
-        raise RunError(
-            f"There is a run {name!r} in {root} already, and runs are never overwritten.",
-            f"ltkd runs, or choose another --name than {name}",
-        ) from None
+    path.mkdir()
     return path
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        yield number
+    finally:
+        os.close(number)
+
+
+def _lock(folder: int, kind: int) -> None:
+    """Locks an open folder; with LOCK_NB, BlockingIOError where another process holds it."""
+    try:
+        fcntl.flock(folder, kind)
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass  # a file system without such locks
 
 
 def _now() -> str:

@@ -44,6 +44,8 @@ class EpochEnd:
     """An epoch is done: the means of its loss terms over the images seen."""
 
     epoch: int
+    """Epochs that are done."""
+    epochs: int
     terms: dict[str, float]
     learning_rate: float
     images_per_second: float
@@ -165,7 +167,7 @@ def train(
         seconds = time.perf_counter() - started
         training.epoch, training.batch, training.sums = epoch + 1, 0, {}
         rate = recipe.learning_rate_at(epoch)
-        yield EpochEnd(epoch + 1, terms_now, rate, seen / seconds, waited / seconds)
+        yield EpochEnd(epoch + 1, recipe.epochs, terms_now, rate, seen / seconds, waited / seconds)
 
 
 def save_state(training: Training, path: Path) -> None:

@@ -17,6 +17,7 @@ LAYERS = [
     {"feed", "mixing", "evaluate", "rebalance"},
     {"train", "export", "interrupts"},
     {"events"},
+    {"profiling", "tensorboard"},
     {"pipeline"},
     {"plots", "console"},
     {"report"},

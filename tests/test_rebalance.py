@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from ltkd_cli.errors import Diverged
 from ltkd_cli.models.head import CosineHead
-from ltkd_cli.pipeline.second_stages import HOWS, Seen, accuracy, second_stage
+from ltkd_cli.pipeline.second_stages import HOWS, Seen, hits_of, second_stage
 from ltkd_cli.rebalance import (
     CRT,
     FEWEST_BATCHES,
@@ -16,9 +17,12 @@ from ltkd_cli.rebalance import (
     balanced_accuracy,
     balanced_nll,
     fitted_temperature,
+    hits,
+    is_better,
     lengths_to,
     prior_to,
     recipe_for,
+    retrained,
     sweep,
     validation_images,
     validation_rows,
@@ -27,6 +31,7 @@ from ltkd_cli.recipe import Recipe
 
 COUNTS = torch.tensor([40, 12, 6, 3])
 WIDTH = 5
+SHORT = Recipe(epochs=3, batch_size=20, schedule="cosine")
 
 
 @pytest.fixture
@@ -54,8 +59,12 @@ def logits_of(layer, seen):
     return layer(seen.features.flatten(0, 1)).detach()
 
 
-def run(how, head, seen, strength=None, seed=0):
-    return second_stage(how, head, seen, COUNTS, strength, seed)
+def run(how, head, seen, strength=None):
+    return second_stage(how, head, seen, COUNTS, strength, seed=0)
+
+
+def accuracy(head, seen):
+    return balanced_accuracy(hits_of(head, seen), seen.labels)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0, 2.0])
@@ -93,15 +102,15 @@ def test_a_class_without_images_has_a_finite_prior():
     assert prior_to(torch.tensor([5, 0]), 1.0).isfinite().all()
 
 
-def test_the_temperature_has_the_smallest_balanced_nll_of_all_from_1(head, seen):
-    labels = seen.labels.repeat_interleave(2)
+def test_the_temperature_has_the_smallest_balanced_nll_of_all(head, seen):
+    labels = seen.of_views()
     logits = 8 * logits_of(head, seen)  # far too sure
     fitted = fitted_temperature(logits, labels)
-    tried = [1 + step / 10 for step in range(300)]
-    best = min(tried, key=lambda t: balanced_nll(logits / t, labels))
-    assert fitted > 2
-    assert fitted == pytest.approx(best, abs=0.06)
-    assert balanced_nll(logits / fitted, labels) < balanced_nll(logits, labels)
+    smallest = balanced_nll(logits / fitted, labels)
+    assert 2 < fitted < 99
+    assert smallest < balanced_nll(logits, labels)
+    for factor in (0.5, 0.9, 0.99, 1.01, 1.1, 2):
+        assert smallest < balanced_nll(logits / (factor * fitted), labels)
 
 
 def test_the_temperature_never_sharpens_answers_that_are_all_right():
@@ -111,43 +120,74 @@ def test_the_temperature_never_sharpens_answers_that_are_all_right():
 
 def test_the_temperature_of_answers_that_are_all_wrong_has_an_end():
     labels = torch.tensor([1, 2, 0])
-    assert fitted_temperature(1e4 * torch.eye(3), labels) == 100
+    assert fitted_temperature(1e4 * torch.eye(3), labels) == pytest.approx(100)
 
 
 def test_balanced_measures_are_means_of_classes_that_are_present():
     labels = torch.tensor([0, 0, 0, 2])
     logits = torch.tensor([[2.0, 0, 0], [2, 0, 0], [0, 2, 0], [0, 0, 2]])
-    assert balanced_accuracy(logits, labels) == pytest.approx((2 / 3 + 1) / 2)
+    assert balanced_accuracy(hits(logits, labels), labels) == pytest.approx((2 / 3 + 1) / 2)
     nll = [-row.log_softmax(0)[label].item() for row, label in zip(logits, labels, strict=True)]
     assert balanced_nll(logits, labels) == pytest.approx((sum(nll[:3]) / 3 + nll[3]) / 2)
 
 
+def test_hits_are_shares_of_the_views_that_are_right():
+    logits = torch.eye(3)[[0, 0, 1, 2, 2, 2, 0, 0]]  # four views of each of two images
+    assert hits(logits, torch.tensor([0, 2])).tolist() == [0.5, 0.5]
+
+
+def test_one_image_alone_makes_nothing_better():
+    labels = torch.tensor([0] * 50 + [1])
+    everything, all_but_one = torch.ones(51), torch.ones(51)
+    all_but_one[-1] = 0  # and be it half of the balanced accuracy
+    assert not is_better(everything.double(), all_but_one.double(), labels)
+
+
+def test_more_images_make_something_better_unless_as_many_are_lost():
+    labels = torch.tensor([0] * 10 + [1] * 10)
+    none, some, others = torch.zeros(3, 20, dtype=torch.float64)
+    some[:2], others[10:12] = 1, 1
+    assert is_better(some, none, labels)
+    assert not is_better(none, some, labels)
+    assert not is_better(some, others, labels)
+
+
+def logits_right_at(strengths, images=4):
+    """All labels are 1; answers are right at some strengths only."""
+    return lambda strength: torch.eye(2)[[int(strength in strengths)] * images]
+
+
 def test_the_sweep_takes_the_best_strength():
-    labels = torch.tensor([0, 1])
-
-    def right_only_at_one_and_a_half(strength):
-        return torch.eye(2) if strength == 1.5 else torch.tensor([[1.0, 0], [1, 0]])
-
-    found = sweep(right_only_at_one_and_a_half, labels)
+    found = sweep(logits_right_at([1.5]), torch.ones(4, dtype=torch.int64))
     assert (found.chosen, found.tied) == (1.5, 1)
-    assert found.accuracies == tuple(1.0 if s == 1.5 else 0.5 for s in GRID)
+    assert found.accuracies == tuple(float(s == 1.5) for s in GRID)
 
 
-def test_the_sweep_takes_the_sources_strength_where_validation_cannot_tell():
-    found = sweep(lambda strength: torch.eye(2), torch.tensor([0, 1]))
-    assert (found.chosen, found.tied) == (1.0, len(GRID))
+@pytest.mark.parametrize(("right", "chosen"), [(GRID, 1.0), ((0.0, 0.2), 0.2), ((1.3, 1.9), 1.3)])
+def test_of_equally_good_strengths_the_sweep_takes_the_one_closest_to_1(right, chosen):
+    found = sweep(logits_right_at(right), torch.ones(4, dtype=torch.int64))
+    assert (found.chosen, found.tied) == (chosen, len(right))
 
 
-def test_logit_adjustment_never_lowers_the_accuracy_that_it_is_chosen_on(head, seen):
+def test_logit_adjustment_makes_the_images_that_it_is_chosen_on_better(head, seen):
     stage = run("logit-adjust", head, seen)
-    assert accuracy(stage.head, seen) > accuracy(head, seen)
-    assert accuracy(stage.head, seen) == pytest.approx(max(a for _, a in stage.found["curve"]))
+    assert is_better(hits_of(stage.head, seen), hits_of(head, seen), seen.labels)
 
 
-def test_tau_norm_reaches_the_best_of_its_curve(head, seen):
-    stage = run("tau-norm", head, seen)
-    assert accuracy(stage.head, seen) == pytest.approx(max(a for _, a in stage.found["curve"]))
-    assert [s for s, _ in stage.found["curve"]] == list(GRID)
+@pytest.mark.parametrize("how", ["tau-norm", "logit-adjust"])
+def test_nothing_on_the_grid_is_better_than_what_was_chosen(head, seen, how):
+    chosen = run(how, head, seen)
+    for strength in GRID:
+        other = run(how, head, seen, strength)
+        assert not is_better(hits_of(other.head, seen), hits_of(chosen.head, seen), seen.labels)
+
+
+@pytest.mark.parametrize("how", ["tau-norm", "logit-adjust"])
+def test_the_curve_is_the_accuracy_of_every_strength(head, seen, how):
+    curve = run(how, head, seen).found["curve"]
+    assert [strength for strength, _ in curve] == list(GRID)
+    for strength, reached in curve[::5]:
+        assert accuracy(run(how, head, seen, strength).head, seen) == pytest.approx(reached)
 
 
 @pytest.mark.parametrize("how", ["tau-norm", "logit-adjust"])
@@ -213,18 +253,32 @@ def test_crt_reaches_the_class_balanced_optimum(head, seen):
     assert left.norm() < 0.02 * at_start.norm()
 
 
+def short_crt(head, seen, seed=0):
+    return retrained(head, seen.features, seen.labels, SHORT, seed)
+
+
 def test_crt_begins_anew(head, seen):
-    made = run("crt", head, seen).head
+    made = short_crt(head, seen)
     with torch.no_grad():
         head.weight.mul_(-5)
-    again = run("crt", head, seen).head
-    assert torch.equal(made.weight, again.weight)
+    assert torch.equal(made.weight, short_crt(head, seen).weight)
 
 
 def test_crt_follows_from_the_seed(head, seen):
-    one, same, other = (run("crt", head, seen, seed=seed).head for seed in (1, 1, 2))
+    one, same, other = (short_crt(head, seen, seed) for seed in (1, 1, 2))
     assert torch.equal(one.weight, same.weight)
     assert not torch.equal(one.weight, other.weight)
+
+
+def test_crt_leaves_the_global_generator_alone(head, seen):
+    before = torch.get_rng_state()
+    short_crt(head, seen)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_features_that_cannot_be_learned_from_are_said(head, seen):
+    with pytest.raises(Diverged):
+        short_crt(head, Seen(seen.features * math.inf, seen.labels))
 
 
 def test_crt_gives_a_cosine_head_for_a_cosine_head(seen):
@@ -253,4 +307,4 @@ def test_small_sets_get_more_epochs_and_large_ones_those_of_the_source():
     assert recipe_for(CRT, 115_846) == CRT
     small = recipe_for(LWS, 453)
     assert small.epochs == LWS.epochs * FEWEST_BATCHES
-    assert recipe_for(Recipe(epochs=2, batch_size=10), 500).epochs == 4
+    assert recipe_for(Recipe(epochs=2, batch_size=10), 151).epochs == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from .. import __version__
 from ..errors import Interrupted, LtkdError
-from . import exporting, info, scoring, training
+from . import exporting, info, rebalancing, scoring, training
 
 # Typer raises its usage errors by this class, whichever copy of Click it carries.
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
@@ -28,6 +29,7 @@ app.command(rich_help_panel="The four steps")(training.teach)
 app.command(name="export-logits", rich_help_panel="The four steps")(exporting.export_logits)
 app.command(rich_help_panel="The four steps")(training.distill)
 app.command(name="eval", rich_help_panel="The four steps")(scoring.evaluate)
+app.command(rich_help_panel="After the training")(rebalancing.rebalance)
 app.command(rich_help_panel="What there is")(scoring.runs)
 app.command(rich_help_panel="What there is")(info.methods)
 app.command(rich_help_panel="What there is")(info.data)
@@ -43,7 +45,14 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def _global_options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version.",
+            metavar="",
+        ),
     ] = False,
 ) -> None:
     pass
@@ -58,34 +67,38 @@ def run(arguments: list[str]) -> int:
     """Runs one command line; returns its exit code. Errors that are bugs keep their traceback."""
     try:
         code = app(arguments, standalone_mode=False, prog_name="ltkd")
+    except Interrupted as error:  # what has no command to resume goes on when given again
+        _report(error.problem, error.hint or shlex.join(["ltkd", *arguments]), "interrupted")
+        return error.exit_code
     except LtkdError as error:
         _report(error.problem, error.hint)
         return error.exit_code
     except ClickException as error:
-        return _report_usage(error)
+        return _report_usage(error, arguments)
     except (KeyboardInterrupt, typer.Abort):
-        _report("Stopped.", "")
+        _report("stopped before the end.", "", "interrupted")
         return Interrupted.exit_code
     except BrokenPipeError:  # `ltkd runs | head`: the reader has what it wanted
         sys.stderr.close()
         return 0
+    if code == Interrupted.exit_code:  # Typer's answer to Ctrl-C before there was anything to keep
+        _report("stopped before the end.", "", "interrupted")
     return code if isinstance(code, int) else 0
 
 
-def _report(problem: str, hint: str) -> None:
+def _report(problem: str, hint: str, what: str = "error") -> None:
     """An error on stderr, in colour on a terminal; without rich, so that it comes at once."""
     bold, red, end = ("\x1b[1m", "\x1b[1;31m", "\x1b[0m") if sys.stderr.isatty() else ("", "", "")
-    sys.stderr.write(f"{red}error:{end} {problem}\n")
+    sys.stderr.write(f"{red}{what}:{end} {problem}\n")
     if hint:
         sys.stderr.write(f"{bold}try:{end} {hint}\n")
 
 
-def _report_usage(error: Exception) -> int:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "ltkd"
+def _report_usage(error: Exception, arguments: list[str]) -> int:
     message = error.format_message()  # type: ignore[attr-defined]
     if message:  # empty where the help was shown because nothing was asked for
+        known = [name for name in arguments[:1] if not name.startswith("-")]
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else " ".join(["ltkd", *known])
         _report(message, f"{command} --help")
-    else:
-        sys.stderr.write(context.get_help() + "\n" if context else "")
     return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +20,7 @@ CachePath = Annotated[
 
 @options.with_data
 def export_logits(
-    images: dict[str, Any],
+    *,
     run: Annotated[
         str | None,
         typer.Argument(
@@ -34,21 +35,30 @@ def export_logits(
             "--output", "-o", help="The cache to write.", show_default="in the run's folder"
         ),
     ] = None,
-    views: Annotated[int, typer.Option(help="Views of every image.")] = 16,
+    views: Annotated[
+        int | None,
+        typer.Option(help="Views of every image.", show_default="16, or 1 of policy none"),
+    ] = None,
     policy: Annotated[
         str | None,
         typer.Option(help="View policy: none, crop or crop-flip.", show_default="the teacher's"),
     ] = None,
-    view_seed: Annotated[int, typer.Option(help="Seed of the views.")] = 0,
+    view_seed: options.ViewSeed = 0,
     features: Annotated[
-        bool, typer.Option("--features/--no-features", help="Store pooled features as well.")
+        bool,
+        typer.Option(
+            "--features/--no-features", help="Store pooled features as well.", **options.FLAG
+        ),
     ] = True,
     dtype: Annotated[
         str,
         typer.Option(help="float16, float32, or uint8 (half of float16; compact but rounded)."),
     ] = "float16",
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing cache.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing cache.", **options.FLAG)
+    ] = False,
     runs: options.Runs = DEFAULT_RUNS,
+    images: dict[str, Any],
     device: options.Device = "auto",
     precision: options.Precision = "float32",
 ) -> None:
@@ -68,8 +78,10 @@ def export_logits(
     )  # fmt: skip
     given = {options.DATA_FIELDS[name]: value for name, value in images.items()}
     path = console.follow(exporting.export_logits(teacher, given, settings, console.decoding))
-    console.note(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
-    console.note("next: ltkd distill --method bkd")
+    console.result(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
+    found_by_itself = output is None and runs == DEFAULT_RUNS
+    cache = "" if found_by_itself else f" --cache {quote(str(path))}"
+    console.note(f"next: ltkd distill --method bkd{cache}")
 
 
 @cache.command()
@@ -92,7 +104,7 @@ def verify(path: CachePath = None, runs: options.Runs = DEFAULT_RUNS) -> None:
 
     opened = _open(path, runs)
     opened.verify()
-    console.STDOUT.print(f"{opened.path}: all {opened.layout.entries:,} entries are as written.")
+    console.result(f"{opened.path}: all {opened.layout.entries:,} entries are as written.")
 
 
 def _open(path: Path | None, runs: Path) -> Any:

@@ -27,7 +27,7 @@ def methods(
 
 @options.with_data
 def data(
-    images: dict[str, Any],
+    *,
     spec: Annotated[
         str | None,
         typer.Argument(
@@ -38,6 +38,7 @@ def data(
         Path | None, typer.Option(help="Write the histogram to this file (PNG, PDF, SVG).")
     ] = None,
     as_json: options.AsJson = False,
+    images: dict[str, Any],
 ) -> None:
     """Show the classes of an image set, how long its tail is, and its groups."""
     from .. import console, report

@@ -12,11 +12,22 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import UsageError
 from ..recipe import PRESETS, Recipe
 
 _DATA = "Images"
 _RECIPE = "Recipe"
 _MACHINE = "Machine"
+
+FLAG: dict[str, Any] = {"metavar": ""}
+"""For options that take no value: their help shows none."""
+
+
+def _seed(value: int) -> int:
+    if not 0 <= value < 2**63:
+        raise UsageError(f"A seed is a whole number from 0 to 2^63 - 1, not {value}.", "--seed 0")
+    return value
+
 
 Runs = Annotated[
     Path, typer.Option(help="Folder of all runs.", envvar="LTKD_RUNS", show_default=True)
@@ -70,13 +81,13 @@ GroupRule = Annotated[
 ]
 Download = Annotated[
     bool | None,
-    typer.Option("--download", help="Fetch missing CIFAR files.", rich_help_panel=_DATA),
+    typer.Option("--download", help="Fetch missing CIFAR files.", rich_help_panel=_DATA, **FLAG),
 ]
 Model = Annotated[
     str, typer.Option(help="resnet8 to resnet110, resnet8x4, torchvision/NAME or timm/NAME.")
 ]
 Pretrained = Annotated[
-    bool, typer.Option("--pretrained", help="Begin with the model zoo's weights.")
+    bool, typer.Option("--pretrained", help="Begin with the model zoo's weights.", **FLAG)
 ]
 Head = Annotated[
     str | None,
@@ -95,7 +106,35 @@ RecipeName = Annotated[
         show_default="quick for digits-lt, else ldam",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Weights, order and views all follow from it.")]
+Seeds = Annotated[
+    str | None,
+    typer.Option(metavar="0,1,2", help="Several students, one after another: a run for each seed."),
+]
+Augment = Annotated[
+    str, typer.Option(help="none, or jitter: other colours in every view that is learnt from.")
+]
+Classes = Annotated[
+    str,
+    typer.Option(help="all, or head, medium or tail: an expert that learns these classes only."),
+]
+TensorBoard = Annotated[
+    bool,
+    typer.Option(
+        "--tensorboard", help="Write TensorBoard event files as well.", rich_help_panel=_MACHINE
+    ),
+]
+Profile = Annotated[
+    bool,
+    typer.Option(
+        "--profile",
+        help="Write a trace of a few steps and name the main costs.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(help="Weights, order and views all follow from it.", callback=_seed)
+]
+ViewSeed = Annotated[int, typer.Option(help="Seed of the views.", callback=_seed)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_MACHINE)]
 Precision = Annotated[
     str,
@@ -108,6 +147,7 @@ EvaluateEvery = Annotated[
     int | None,
     typer.Option(
         help="Epochs between looks at the test set; 0 for none before the end.",
+        min=0,
         show_default="a tenth of the training",
         rich_help_panel=_MACHINE,
     ),
@@ -122,9 +162,13 @@ Resume = Annotated[
 ]
 LogEvery = Annotated[
     int,
-    typer.Option(help="Print a line every so many epochs; 0 for none.", rich_help_panel=_MACHINE),
+    typer.Option(
+        help="Print a line every so many epochs; 0 for none.", rich_help_panel=_MACHINE, min=0
+    ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document, nothing else.", **FLAG)
+]
 
 DATA_FIELDS = {
     "data": "data",
@@ -171,23 +215,27 @@ def _collecting(
     The command gets a dictionary of those that were given on the command line.
     """
     signature = inspect.signature(command, eval_str=True)
-    others = [p.replace(kind=p.KEYWORD_ONLY) for p in signature.parameters.values()]
-    others = [p for p in others if p.name != into]
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in signature.parameters.values()]
+    place = [p.name for p in parameters].index(into)
+    parameters[place : place + 1] = fields.values()
 
     @functools.wraps(command)
     def collected(**values: Any) -> None:
         given = {name: values.pop(name) for name in fields}
         command(**values, **{into: {k: v for k, v in given.items() if v is not None}})
 
-    collected.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*others, *fields.values()]
-    )
+    collected.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return collected
 
 
 def _recipe_option(name: str) -> inspect.Parameter:
     kind, text = typing.get_args(typing.get_type_hints(Recipe, include_extras=True)[name])[:2]
-    option = typer.Option(help=_sentence(text), rich_help_panel=_RECIPE, show_default=False)
+    option = typer.Option(
+        help=_sentence(text),
+        rich_help_panel=_RECIPE,
+        show_default=_preset_values(name),
+        **(FLAG if kind is bool else {}),
+    )
     if name == "milestones":
         annotation: Any = Annotated[str | None, option]
     else:
@@ -195,6 +243,20 @@ def _recipe_option(name: str) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
+
+
+def _preset_values(name: str) -> str:
+    """The value that all presets have, or each preset with its own."""
+    values = {preset: _as_typed(getattr(recipe, name)) for preset, recipe in PRESETS.items()}
+    if len(set(values.values())) == 1:
+        return values.popitem()[1]
+    return ", ".join(f"{preset} {value}" for preset, value in values.items())
+
+
+def _as_typed(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value).lower()
 
 
 def _sentence(text: str) -> str:

@@ -37,12 +37,13 @@ def evaluate(
     from ..pipeline import scoring
 
     names = scoring.splits(split)
+    least = scoring.thresholds(fail_under or [])
     scored = console.follow(scoring.score(runs, which or [], device))
     if as_json:
         console.document(report.scores_document(scored, names))
     else:
         report.print_scores(scored, names)
-    scoring.check_thresholds(scored, fail_under or [])
+    scoring.check_thresholds(scored, least)
 
 
 def runs(
@@ -57,6 +58,6 @@ def runs(
 
     found = list(run_folders.all_runs(runs))
     if as_json:
-        console.document([{"name": run.name, **run.record} for run in found])
+        console.document([{**run.record, "name": run.name, "status": run.status} for run in found])
     else:
         report.print_runs(found, runs)

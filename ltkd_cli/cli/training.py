@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -16,108 +18,177 @@ DEFAULT_RUNS = Path("runs")
 @options.with_recipe
 @options.with_data
 def teach(
-    images: dict[str, Any],
-    recipe: dict[str, Any],
+    *,
+    context: typer.Context,
     model: options.Model = "resnet32",
     method: Annotated[str, typer.Option(help="A method that needs no teacher.")] = "ce",
     settings: options.Settings = None,
-    recipe_name: options.RecipeName = None,
     head: options.Head = None,
     pretrained: options.Pretrained = False,
     views: Annotated[
         str | None,
         typer.Option(help="View policy: none, crop or crop-flip.", show_default="the data set's"),
     ] = None,
+    augment: options.Augment = "none",
+    classes: options.Classes = "all",
     seed: options.Seed = 0,
     name: options.Name = None,
     resume: options.Resume = None,
     runs: options.Runs = DEFAULT_RUNS,
+    images: dict[str, Any],
+    recipe_name: options.RecipeName = None,
+    recipe: dict[str, Any],
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     evaluate_every: options.EvaluateEvery = None,
     log_every: options.LogEvery = 0,
+    tensorboard: options.TensorBoard = False,
+    profile: options.Profile = False,
 ) -> None:
     """Train a teacher, or a baseline that has none."""
+    if resume is not None:
+        _go_on(context, runs, resume, log_every, tensorboard=tensorboard, profile=profile)
+        return
+    recipe = _recipe_fields(recipe)
     from ..pipeline import requests
 
-    if resume is not None:
-        _go_on(runs, resume, "teach", log_every)
-        return
     asked = requests.Training(
         kind="teach", images=_data_fields(images), model=model, method=method,
-        options=settings or [], recipe_name=recipe_name, recipe=_recipe_fields(recipe), head=head,
+        options=settings or [], recipe_name=recipe_name, recipe=recipe, head=head,
         pretrained=pretrained, views=views, caches=[], seed=seed, device=device,
-        precision=precision, evaluate_every=evaluate_every,
+        precision=precision, evaluate_every=evaluate_every, augment=augment, classes=classes,
     )  # fmt: skip
-    _train(runs, asked, name, log_every)
+    _train(runs, asked, name, log_every, tensorboard=tensorboard, profile=profile)
 
 
 @options.with_recipe
 @options.with_data
 def distill(
-    images: dict[str, Any],
-    recipe: dict[str, Any],
+    *,
+    context: typer.Context,
     method: Annotated[str, typer.Option(help="See `ltkd methods`.")] = "bkd",
     cache: Annotated[
         list[Path] | None,
         typer.Option(
+            metavar="<path>",
             help="The teacher's answers; repeat it for several teachers.",
             show_default="the newest",
         ),
     ] = None,
     model: options.Model = "resnet20",
     settings: options.Settings = None,
-    recipe_name: options.RecipeName = None,
     head: options.Head = None,
     pretrained: options.Pretrained = False,
     seed: options.Seed = 0,
+    seeds: options.Seeds = None,
     name: options.Name = None,
     resume: options.Resume = None,
     runs: options.Runs = DEFAULT_RUNS,
+    images: dict[str, Any],
+    recipe_name: options.RecipeName = None,
+    recipe: dict[str, Any],
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     evaluate_every: options.EvaluateEvery = None,
     log_every: options.LogEvery = 0,
+    tensorboard: options.TensorBoard = False,
+    profile: options.Profile = False,
 ) -> None:
     """Train a student from a cache, with no teacher in sight."""
+    if resume is not None:
+        _go_on(context, runs, resume, log_every, tensorboard=tensorboard, profile=profile)
+        return
+    recipe = _recipe_fields(recipe)
     from ..pipeline import requests
 
-    if resume is not None:
-        _go_on(runs, resume, "distill", log_every)
-        return
     asked = requests.Training(
         kind="distill", images=_data_fields(images), model=model, method=method,
-        options=settings or [], recipe_name=recipe_name, recipe=_recipe_fields(recipe), head=head,
+        options=settings or [], recipe_name=recipe_name, recipe=recipe, head=head,
         pretrained=pretrained, views=None, caches=cache or [], seed=seed, device=device,
         precision=precision, evaluate_every=evaluate_every,
     )  # fmt: skip
-    _train(runs, asked, name, log_every)
+    if seeds is None:
+        _train(runs, asked, name, log_every, tensorboard=tensorboard, profile=profile)
+        return
+    for number in _numbers(seeds):
+        own_name = f"{name}-{number}" if name else None
+        own = replace(asked, seed=number)
+        _train(runs, own, own_name, log_every, tensorboard=tensorboard, profile=profile)
 
 
-def _train(runs: Path, asked: Any, name: str | None, log_every: int) -> None:
+def _train(
+    runs: Path,
+    asked: Any,
+    name: str | None,
+    log_every: int,
+    *,
+    tensorboard: bool,
+    profile: bool,
+) -> None:
     from .. import console, report
+    from .. import runs as run_folders
     from ..pipeline import requests, training
 
+    if name is not None:
+        run_folders.check_name(runs, name)
     settings = console.follow(requests.resolve(runs, asked))
     prepared = training.prepare(settings, console.decoding)
-    run = console.follow(training.start(runs, asked.kind, prepared, name), log_every)
+    watch = training.Watch(tensorboard, profile)
+    run = console.follow(training.start(runs, asked.kind, prepared, name, watch), log_every)
     report.print_run(run)
 
 
-def _go_on(runs: Path, which: str, kind: str, log_every: int) -> None:
+def _go_on(
+    context: typer.Context,
+    runs: Path,
+    which: str,
+    log_every: int,
+    *,
+    tensorboard: bool,
+    profile: bool,
+) -> None:
+    _refuse_other_settings(context, which)
     from .. import console, report
     from .. import runs as run_folders
     from ..pipeline import training
 
     if which == "last":
-        run = run_folders.newest(runs, kind, done=False)
+        run = run_folders.newest(runs, context.info_name, done=False)
     else:
         run = run_folders.find(runs, which)
     if run.done:
         console.note(f"{run.name} is finished; there is nothing to go on with.")
     else:
-        run = console.follow(training.resume(run, console.decoding), log_every)
+        watch = training.Watch(tensorboard, profile)
+        run = console.follow(training.resume(run, console.decoding, watch), log_every)
     report.print_run(run)
+
+
+def _refuse_other_settings(context: typer.Context, which: str) -> None:
+    """Raises UsageError where an option beside --resume would be left unheard."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in ("resume", "runs", "log_every", "tensorboard", "profile")
+        and _is_typed(context, parameter.name or "")
+    ]
+    if given:
+        raise UsageError(
+            f"A resumed run keeps its own settings, so {', '.join(given)} cannot be given.",
+            f"ltkd {context.info_name} --resume {quote(which)}",
+        )
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _numbers(seeds: str) -> list[int]:
+    try:
+        return [int(part) for part in seeds.split(",")]
+    except ValueError:
+        raise UsageError(f"--seeds takes whole numbers, not {seeds!r}.", "--seeds 0,1,2") from None
 
 
 def _data_fields(images: dict[str, Any]) -> dict[str, Any]:

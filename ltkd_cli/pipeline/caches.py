@@ -17,6 +17,24 @@ from ..data.view import VIEW_VERSION, ViewPolicy
 from ..errors import CacheError, CacheMismatch
 from ..events import Caution, Event, Facts
 from ..method import Method, Teacher, name_of
+from ..splits import GROUP_NAMES
+
+SAID = (
+    *("image_set", "data_spec", "groups", "view_policy", "view_seed", "view_version"),
+    *("teacher_run", "teacher_sha256", "teacher_model", "teacher_method", "teacher_scores"),
+)
+"""Attributes that the format leaves open, and without which a student cannot be trained."""
+
+
+def open_cache(path: Path) -> Cache:
+    """The complete cache at `path`; CacheMismatch where it does not say what training asks."""
+    cache = Cache.open(path)
+    if lacking := [name for name in SAID if name not in cache.attributes]:
+        raise CacheMismatch(
+            f"{path} was not written by ltkd: it does not say its {', '.join(lacking)}.",
+            "ltkd export-logits",
+        )
+    return cache
 
 
 def newest_cache(root: Path) -> Path:
@@ -92,26 +110,42 @@ def teacher_of(cache: Cache) -> Teacher:
     )
 
 
+def contents(cache: Cache) -> str:
+    """What the cache holds, in words."""
+    layout = cache.layout
+    fewest, most = views_per_image(cache)
+    views = str(most) if fewest == most else f"{fewest} to {most}"
+    features = f" and {layout.width} features" if layout.width else ""
+    return (
+        f"{layout.dtype} logits of {layout.classes} classes{features} for {layout.rows:,} images, "
+        f"views of each: {views}"
+    )
+
+
+def needs_in_words(method: type[Method]) -> str:
+    """What the method reads from a cache; empty for one without a teacher."""
+    return " and ".join(sorted(method.needs, reverse=True))
+
+
+def accuracies_in_words(scores: dict[str, Any]) -> str:
+    """A teacher's test accuracies by group, in percent."""
+    names = [name for name in ("all", *GROUP_NAMES) if _is_group(scores, name)]
+    return ", ".join(f"{name} {scores[name]['accuracy']:.1%}" for name in names) or "not known"
+
+
 def introduce(cache: Cache, method: type[Method]) -> Iterator[Event]:
     """What the cache holds, who its teacher was and how good, and what the method needs."""
     held = cache.attributes
-    fewest, most = views_per_image(cache)
-    views = str(most) if fewest == most else f"{fewest} to {most}"
-    features = f", features of {cache.layout.width}" if cache.layout.width else ""
     scores = held["teacher_scores"]
     yield Facts(
         str(cache.path),
         (
-            ("images", f"{held['image_set']}, {cache.layout.rows:,} images, {views} views each"),
+            ("images", held["image_set"]),
+            ("holds", contents(cache)),
             ("views", f"{held['view_policy']}, seed {held['view_seed']}"),
-            ("holds", f"{cache.layout.dtype} logits of {cache.layout.classes} classes{features}"),
             ("teacher", f"{held['teacher_model']['name']} trained by {held['teacher_method']}"),
-            ("teacher's accuracy", _in_words(scores)),
-            (
-                "method",
-                f"{name_of(method)} needs {' and '.join(sorted(method.needs))}, "
-                f"{method.sampler} sampling, a teacher trained by {method.teacher}",
-            ),
+            ("teacher's accuracy", accuracies_in_words(scores)),
+            (f"{name_of(method)} reads", f"{needs_in_words(method)}, {method.sampler} sampling"),
         ),
     )
     yield from _cautions(cache, method, scores)
@@ -132,8 +166,3 @@ def _cautions(cache: Cache, method: type[Method], scores: dict[str, Any]) -> Ite
 def _is_group(scores: dict[str, Any], name: str) -> bool:
     value = scores[name]
     return isinstance(value, dict) and value.get("accuracy") is not None
-
-
-def _in_words(scores: dict[str, Any]) -> str:
-    names = [name for name in ("all", "head", "medium", "tail") if _is_group(scores, name)]
-    return ", ".join(f"{name} {scores[name]['accuracy']:.1%}" for name in names)

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
+import torch
+
 from .. import devices, models
-from ..cache import CacheWriter, Layout
+from ..cache import FORMAT, Cache, CacheWriter, Layout
+from ..cache.attributes import decode, encode
 from ..cache.layout import LogitsType
+from ..cache.match import lines, of_exports
 from ..data import Data, load
 from ..data.decoded import Progress
 from ..data.view import POLICIES, VIEW_VERSION, ViewPolicy
-from ..errors import DataMismatch, Interrupted, UsageError
+from ..errors import CacheMismatch, Interrupted, UsageError
 from ..events import Caution, Event, Note
 from ..export import export
 from ..interrupts import stop_requests
 from ..runs import Run
-from .settings import TrainSettings
-from .testing import score_on_test
+from .settings import TrainSettings, with_images
+from .testing import check_classes, score_on_test
+
+DEFAULT_VIEWS = 16
+"""Views of every image; see the README for the experiment behind it."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,8 @@ class ExportSettings:
 
     output: Path | None
     """Default: a file in the teacher's run folder, named after views and policy."""
-    views: int = 16
+    views: int | None = None
+    """Default: 16, or 1 where the policy has no more."""
     policy: str | None = None
     """Default: the policy that the teacher was trained with."""
     view_seed: int = 0
@@ -49,29 +58,25 @@ def export_logits(
     """
     device = devices.choose_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
-    spec = TrainSettings.from_json(run.settings).data
-    data = load(dataclasses.replace(spec, **images), progress)
+    spec = with_images(TrainSettings.from_json(run.settings).data, images)
+    data = load(spec, progress)
     if data.train.fingerprint != run.record["data"]["train"]:
         yield Caution(
             f"{run.name} was trained on other images than the {data.name} exported here; "
             "its answers are honest only for images of its own classes."
         )
+    check_classes(run, data)
     network = models.load(run.weights).to(device)
-    if network.spec.classes != len(data.train.class_names):
-        raise DataMismatch(
-            f"{run.name} knows {network.spec.classes} classes, and {data.name} has "
-            f"{len(data.train.class_names)}.",
-            "ltkd teach, on this data set",
-        )
-    policy = _policy(run, settings)
-    path = settings.output or run.path / f"cache-{policy.name}-{settings.views}.h5"
-    layout = _layout(data, network.width if settings.features else 0, settings)
-    attributes = _attributes(run, data, network, policy, device.type, precision)
-    if not run.record.get("scores"):
-        attributes["teacher_scores"] = score_on_test(network, data, device).as_dict()
+    policy, views = _policy_and_views(run, settings)
+    path = settings.output or run.path / f"cache-{policy.name}-{views}.h5"
+    layout = _layout(data, views, network.width if settings.features else 0, settings.dtype)
+    attributes = _attributes(run, data, network, policy, device, precision)
+    if not settings.replace and _is_there(path, layout, attributes):
+        yield Note(f"{path} is there already, of the same teacher, images, views and settings")
+        return path
     yield Note(
-        f"{path}: {run.name}'s outputs for {settings.views} views of {len(data.train.labels):,} "
-        f"images of {data.name}, {precision} on {devices.describe(device)}"
+        f"{path}: {run.name}'s outputs for {len(data.train.labels):,} images of {data.name}, "
+        f"views of each: {views}, {precision} on {devices.describe(device)}"
     )
     with CacheWriter(path, layout, attributes, replace=settings.replace) as writer:
         with stop_requests() as stop:
@@ -79,39 +84,55 @@ def export_logits(
                 yield event
                 if stop() and event.done < event.total:
                     raise Interrupted(
-                        f"{path} stopped at {event.done:,} of {event.total:,} entries; nothing "
-                        "is lost.",
-                        "ltkd export-logits, with the same options",
+                        f"{path} has {event.done:,} of {event.total:,} entries; nothing is lost."
                     )
         writer.finish()
     return path
 
 
-def _policy(run: Run, settings: ExportSettings) -> ViewPolicy:
+def _policy_and_views(run: Run, settings: ExportSettings) -> tuple[ViewPolicy, int]:
     name = settings.policy or run.settings["views"]
     if name not in POLICIES:
         raise UsageError(
             f"There is no view policy {name!r}; there are {', '.join(POLICIES)}.",
             "--policy crop-flip",
         )
-    if settings.views < 1:
-        raise UsageError("--views must be at least 1.", "--views 16")
-    if name == "none" and settings.views > 1:
-        raise UsageError(
-            f"Policy none has one view of an image, not {settings.views}.", "--views 1"
+    views = settings.views
+    if views is None:
+        views = 1 if name == "none" else DEFAULT_VIEWS
+    if views < 1:
+        raise UsageError("--views must be at least 1.", f"--views {DEFAULT_VIEWS}")
+    if name == "none" and views > 1:
+        raise UsageError(f"Policy none has one view of an image, not {views}.", "--views 1")
+    return ViewPolicy(name, settings.view_seed), views
+
+
+def _is_there(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool:
+    """Whether this very cache exists; CacheMismatch where another one bears its name."""
+    if path.is_dir():
+        raise UsageError(f"--output names a file, and {path} is a folder.", "--output cache.h5")
+    if not path.exists():
+        return False
+    found = Cache.open(path)
+    wanted = decode(encode({**attributes, "format": FORMAT}))
+    wanted["device"] = found.attributes.get("device")  # who computed it does not matter here
+    different = of_exports((found.layout, found.attributes), (layout, wanted))
+    if different:
+        raise CacheMismatch(
+            f"{path} exists already, and is another cache:" + lines(different, "it", "this export"),
+            "the same command with --force, to replace it, or with another --output",
         )
-    return ViewPolicy(name, settings.view_seed)
+    return True
 
 
-def _layout(data: Data, width: int, settings: ExportSettings) -> Layout:
-    if settings.dtype not in get_args(LogitsType):
+def _layout(data: Data, views: int, width: int, dtype: str) -> Layout:
+    if dtype not in get_args(LogitsType):
         raise UsageError(
-            f"Logits are stored as {', '.join(get_args(LogitsType))}, not as {settings.dtype!r}.",
+            f"Logits are stored as {', '.join(get_args(LogitsType))}, not as {dtype!r}.",
             "--dtype float16",
         )
-    dtype = cast(LogitsType, settings.dtype)
     labels, classes = data.train.labels.numpy(), len(data.train.class_names)
-    return Layout.even(labels, classes, settings.views, width, dtype)
+    return Layout.even(labels, classes, views, width, cast(LogitsType, dtype))
 
 
 def _attributes(
@@ -119,7 +140,7 @@ def _attributes(
     data: Data,
     network: models.Network,
     policy: ViewPolicy,
-    device: str,
+    device: torch.device,
     precision: str,
 ) -> dict[str, Any]:
     return {
@@ -135,11 +156,32 @@ def _attributes(
         "teacher_run": run.name,
         "teacher_sha256": models.weights_sha256(run.weights),
         "teacher_model": dataclasses.asdict(network.spec),
-        "teacher_method": run.settings["method"],
-        "teacher_classes": [],
+        "teacher_method": run.method,
+        "teacher_classes": _classes(run, data),
         "teacher_recipe": run.settings["recipe"],
-        "teacher_scores": run.record["scores"],
+        "teacher_scores": _scores(run, data, network, device),
+        "test_split": data.test.split,
         "autocast": precision,
-        "device": device,
+        "device": device.type,
         "mix": "none",
     }
+
+
+def _scores(run: Run, data: Data, network: models.Network, device: torch.device) -> dict[str, Any]:
+    """The run's own scores where they are about the same test images and groups, else new ones."""
+    known, groups = run.record["data"], dataclasses.asdict(data.groups)
+    same = known["test"] == data.test.fingerprint and _as_json(groups) == known["groups"]
+    scores: dict[str, Any] = (
+        run.record["scores"] if same else score_on_test(network, data, device).as_dict()
+    )
+    return scores
+
+
+def _classes(run: Run, data: Data) -> list[int]:
+    """Classes that an expert was trained on; empty for a teacher of all classes."""
+    group = TrainSettings.from_json(run.settings).classes
+    return [] if group == "all" else data.groups.classes(group)
+
+
+def _as_json(values: dict[str, Any]) -> Any:
+    return json.loads(json.dumps(values))

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import devices, models, runs
-from ..cache import Cache
-from ..data import Data, load
-from ..errors import BelowThreshold, DataMismatch, RunError, UsageError
+from ..data import load
+from ..errors import BelowThreshold, RunError, UsageError
 from ..evaluate import Scores
 from ..events import Caution, Event, Note
 from ..method import find, options
 from ..runs import Run
 from ..splits import GROUP_ALIASES, GROUP_NAMES, Groups
+from .caches import open_cache
+from .rebalancing import stage_in_words
 from .settings import TrainSettings
-from .testing import score_on_test
+from .testing import check_classes, score_on_test
 
 SPLITS = ("all", *GROUP_NAMES)
 """What `--split` takes, beside the aliases many and few."""
@@ -30,7 +32,7 @@ class Scored:
 
     name: str
     kind: str
-    """`teach`, `distill` or `cache`."""
+    """`teach`, `distill`, `rebalance` or `cache`."""
     model: str
     method: str
     data: str
@@ -40,6 +42,8 @@ class Scored:
     seed: int | None
     setting: str
     """Equal for runs that differ in nothing but the seed and their teacher's seed."""
+    draw: str
+    """Differs for runs of one setting unless they repeat each other."""
     scores: Scores
     seconds: float | None
 
@@ -52,11 +56,16 @@ def score(root: Path, which: list[str], device_name: str) -> Generator[Event, No
         return [(yield from _score_run(run, device_name))]
     scored = []
     for name in which:
-        if Path(name).is_file() and Path(name).suffix != ".safetensors":
+        if _is_cache(Path(name)):
             scored.append(_score_cache(Path(name)))
         else:
             scored.append((yield from _score_run(runs.find(root, name), device_name)))
     return scored
+
+
+def _is_cache(path: Path) -> bool:
+    named = path.suffix in (".h5", ".hdf5", ".partial")
+    return named or (path.is_file() and path.suffix != ".safetensors")
 
 
 def splits(name: str | None) -> tuple[str, ...]:
@@ -72,44 +81,62 @@ def splits(name: str | None) -> tuple[str, ...]:
 
 
 def by_setting(scored: Iterable[Scored]) -> list[list[Scored]]:
-    """The scores in order, those of one setting with several seeds together."""
-    found: dict[str, list[Scored]] = {}
+    """The scores in order, those of one setting with several seeds together.
+
+    A repetition, with the seed and the teacher of an earlier one, stands for itself.
+    """
+    groups: list[list[Scored]] = []
+    group_of: dict[str, list[Scored]] = {}
     for one in scored:
-        found.setdefault(one.setting, []).append(one)
-    return list(found.values())
+        group = group_of.get(one.setting)
+        if group is None or one.draw in [other.draw for other in group]:
+            groups.append([one])
+            group_of.setdefault(one.setting, groups[-1])
+        else:
+            group.append(one)
+    return groups
 
 
-def check_thresholds(scored: list[Scored], thresholds: list[str]) -> None:
-    """Raises BelowThreshold where an accuracy lies under its `SPLIT=SHARE`."""
-    for threshold in thresholds:
-        name, _, text = threshold.partition("=")
-        (split,) = splits(name or "?")
-        try:
-            least = float(text)
-        except ValueError:
-            raise UsageError(
-                f"--fail-under takes SPLIT=SHARE, not {threshold!r}.", "--fail-under tail=0.35"
-            ) from None
-        for one in scored:
-            accuracy = one.scores.accuracies()[split]
-            if accuracy is None or accuracy < least:
+def thresholds(texts: list[str]) -> dict[str, float]:
+    """The least accuracy, in [0, 1], of each split; UsageError where one is no `SPLIT=SHARE`."""
+    return dict(_threshold(text) for text in texts)
+
+
+def check_thresholds(scored: list[Scored], least: dict[str, float]) -> None:
+    """Raises BelowThreshold where an accuracy lies under its threshold."""
+    for one in scored:
+        accuracies = one.scores.accuracies()
+        for split, wanted in least.items():
+            accuracy = accuracies[split]
+            if accuracy is None or accuracy < wanted:
                 shown = "n/a" if accuracy is None else f"{accuracy:.4f}"
                 raise BelowThreshold(
-                    f"The {split} accuracy of {one.name} is {shown}, less than {least}.",
-                    f"ltkd eval {one.name}",
+                    f"The {split} accuracy of {one.name} is {shown}, less than {wanted}.",
+                    "ltkd methods, for what may do better",
                 )
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    name, _, share = text.partition("=")
+    try:
+        least = float(share)
+    except ValueError:
+        least = math.nan
+    if not 0 <= least <= 1:
+        raise UsageError(
+            f"--fail-under takes SPLIT=SHARE with a share in [0, 1], not {text!r}.",
+            "--fail-under tail=0.35",
+        )
+    return splits(name)[0], least
 
 
 def _score_run(run: Run, device_name: str) -> Generator[Event, None, Scored]:
     if not run.done:
-        raise RunError(
-            f"{run.name} is not finished (it is {run.record['status']}).",
-            f"ltkd {run.kind} --resume {run.name}",
-        )
+        raise RunError(f"{run.name} is {run.status}, so it has no scores.", run.resume_command)
     settings = TrainSettings.from_json(run.settings)
     device = devices.choose_device(device_name)
     data = load(settings.data)
-    _check_classes(run, data)
+    check_classes(run, data)
     if data.test.fingerprint != run.record["data"]["test"]:
         yield Caution(
             f"The test images of {data.name} are not those that {run.name} was scored on."
@@ -120,57 +147,64 @@ def _score_run(run: Run, device_name: str) -> Generator[Event, None, Scored]:
         name=run.name,
         kind=run.kind,
         model=settings.model,
-        method=_method_in_words(settings),
-        data=f"{data.name}, {data.test.split} set of {len(data.test.labels):,} images",
+        method=_method_in_words(run, settings),
+        data=_data_in_words(data.name, data.test.split, len(data.test.labels)),
         groups=data.groups.describe(),
         seed=settings.seed,
         setting=_setting_of(run, settings),
+        draw=_draw_of(run, settings),
         scores=scores,
         seconds=run.record["seconds"],
     )
 
 
 def _score_cache(path: Path) -> Scored:
-    cache = Cache.open(path)
+    cache = open_cache(path)
     held = cache.attributes
+    scores = Scores.from_dict(held["teacher_scores"])
     return Scored(
         name=path.name,
         kind="cache",
         model=held["teacher_model"]["name"],
         method=held["teacher_method"],
-        data=f"{held['image_set']}, test set",
+        data=_data_in_words(
+            held["image_set"], held.get("test_split", "test"), scores.splits["all"].images
+        ),
         groups=_groups_in_words(held["groups"]),
         seed=None,
         setting=str(path),
-        scores=Scores.from_dict(held["teacher_scores"]),
+        draw="",
+        scores=scores,
         seconds=None,
     )
 
 
-def _check_classes(run: Run, data: Data) -> None:
-    trained = len(run.record["data"]["class_counts"])
-    if trained != len(data.test.class_names):
-        raise DataMismatch(
-            f"{run.name} knows {trained} classes, and {data.name} has "
-            f"{len(data.test.class_names)}.",
-            "give the images that the run was trained on",
-        )
-
-
-def _method_in_words(settings: TrainSettings) -> str:
+def _method_in_words(run: Run, settings: TrainSettings) -> str:
     defaults = {option.name: option.default for option in options(find(settings.method))}
     changed = [
         f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in settings.options.items()
         if defaults.get(name) != value
     ]
-    return " ".join([settings.method, *changed])
+    stages = [stage_in_words(stage) for stage in run.record.get("rebalanced", [])]
+    return " + ".join([" ".join([settings.method, *changed]), *stages])
 
 
 def _setting_of(run: Run, settings: TrainSettings) -> str:
     names = ("teacher_method", "teacher_model", "views_per_image")
-    parents = [{name: parent[name] for name in names} for parent in run.record["parents"]]
-    return json.dumps([settings.without_seed(), parents], sort_keys=True)
+    caches = [parent for parent in run.record["parents"] if parent["kind"] == "cache"]
+    teachers = [{name: cache[name] for name in names} for cache in caches]
+    stages = [(stage["how"], stage["options"]) for stage in run.record.get("rebalanced", [])]
+    return json.dumps([settings.without_seed(), teachers, stages], sort_keys=True)
+
+
+def _draw_of(run: Run, settings: TrainSettings) -> str:
+    teachers = [parent.get("teacher_sha256") for parent in run.record["parents"]]
+    return json.dumps([settings.seed, teachers])
+
+
+def _data_in_words(name: str, split: str, images: int) -> str:
+    return f"{split} set of {name}, {images:,} images"
 
 
 def _groups_in_words(groups: dict[str, Any]) -> str:

@@ -31,6 +31,10 @@ class TrainSettings:
     device: str
     evaluate_every: int
     """Epochs between looks at the test set; 0 for none before the end."""
+    augment: str = "none"
+    """`jitter` gives a teacher other colours to learn from."""
+    classes: str = "all"
+    """`head`, `medium` or `tail` for an expert that is trained on the images of that group."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionaries and lists."""
@@ -55,3 +59,9 @@ class TrainSettings:
         for name in ("seed", "device", "evaluate_every", "caches"):
             del values[name]
         return values
+
+
+def with_images(spec: DataSpec, given: dict[str, Any]) -> DataSpec:
+    """The description with the given fields; another data set brings its own defaults along."""
+    base = spec if given.get("data", spec.data) == spec.data else DataSpec()
+    return dataclasses.replace(base, **given)

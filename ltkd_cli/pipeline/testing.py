@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 
 from ..data import Data
+from ..errors import DataMismatch
 from ..evaluate import Scores, score
 from ..export import predict
 from ..models import Network
+from ..runs import Run
 
 
 def score_on_test(
@@ -21,3 +23,15 @@ def score_on_test(
         data.train.class_names,
         data.train.class_counts(),
     )
+
+
+def check_classes(run: Run, data: Data) -> None:
+    """Raises DataMismatch unless the run was trained on these classes in this order."""
+    trained, given = run.record["data"]["class_names"], list(data.train.class_names)
+    if trained == given:
+        return
+    what = f"knows {len(trained)} classes, and {data.name} has {len(given)}"
+    if len(trained) == len(given):
+        c = next(c for c, (a, b) in enumerate(zip(trained, given, strict=True)) if a != b)
+        what = f"knows class {c} as {trained[c]!r}, and in {data.name} it is {given[c]!r}"
+    raise DataMismatch(f"{run.name} {what}.", "give the images that the run was trained on")

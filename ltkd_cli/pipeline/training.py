@@ -7,26 +7,37 @@ import hashlib
 import platform
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 
 from .. import __version__, devices, evaluate, models, runs
 from ..cache import Cache
 from ..data import Data, load
 from ..data.decoded import Progress
 from ..data.view import ViewPolicy
-from ..errors import DataMismatch, Interrupted, MethodError
+from ..errors import (
+    DataMismatch,
+    Diverged,
+    Interrupted,
+    LtkdError,
+    MethodError,
+    RunError,
+    UsageError,
+)
 from ..events import Checked, Event, Note
-from ..feed import Feed, open_feed
+from ..feed import open_feed
 from ..interrupts import stop_requests
 from ..method import Method, Task, find
 from ..models import ModelSpec, Network
+from ..profiling import profiled
 from ..runs import Run
+from ..tensorboard import Log, event_files
 from ..train import EpochEnd, Training, begin, load_state, save_state, train
 from . import caches as teacher_caches
 from .settings import TrainSettings
@@ -34,6 +45,16 @@ from .testing import score_on_test
 
 SECONDS_BETWEEN_STATES = 15.0
 """A killed run repeats at most about this much, and never more than an epoch."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What else to write while a run trains; it changes nothing about the run."""
+
+    tensorboard: bool = False
+    """Event files in the run's folder `tensorboard`."""
+    profile: bool = False
+    """A trace of a few steps, `trace.json`, and the main costs in words."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +76,11 @@ def prepare(settings: TrainSettings, progress: Progress | None = None) -> Prepar
     `progress` hears how many images of how many are decoded, where they must be.
     """
     device = devices.choose_device(settings.device)
+    if device.type == "cpu":
+        devices.keep_freed_memory()
+    precision = devices.choose_precision(settings.precision, device)
     method_class = find(settings.method)
-    data = load(settings.data, progress)
-    caches = tuple(Cache.open(Path(path)) for path in settings.caches)
+    caches = tuple(teacher_caches.open_cache(Path(path)) for path in settings.caches)
     if method_class.needs and not caches:
         raise MethodError(
             f"Method {settings.method} learns from a teacher, and no cache is given.",
@@ -69,6 +92,8 @@ def prepare(settings: TrainSettings, progress: Progress | None = None) -> Prepar
             "teacher's answers to single images, not to mixtures.",
             "leave out --mixup and --cutmix",
         )
+    data = load(settings.data, progress)
+    _check_group(settings, data)
     for cache in caches:
         teacher_caches.check(cache, data, method_class.needs)
     policy = teacher_caches.policy_of(caches) if caches else _policy(settings, data)
@@ -81,7 +106,7 @@ def prepare(settings: TrainSettings, progress: Progress | None = None) -> Prepar
         head=network.spec.head,
         views=policy.name,
         view_seed=policy.seed,
-        precision=devices.choose_precision(settings.precision, device),
+        precision=precision,
     )
     return Prepared(resolved, data, caches, method, network, policy, device)
 
@@ -96,10 +121,15 @@ def build_method(
 
 
 def start(
-    root: Path, kind: str, prepared: Prepared, name: str | None
+    root: Path, kind: str, prepared: Prepared, name: str | None, watch: Watch | None = None
 ) -> Generator[Event, None, Run]:
-    """Makes a run folder and trains in it; the generator's return value is the Run."""
+    """Makes a run folder and trains in it; the generator's return value is the Run.
+
+    First it says what each cache holds, and how good its teacher is.
+    """
     settings = prepared.settings
+    for cache in prepared.caches:
+        yield from teacher_caches.introduce(cache, type(prepared.method))
     label = f"{settings.method}-{settings.model}"
     run = runs.create(root, kind, label, settings.as_json(), name)
     run.update(
@@ -108,10 +138,12 @@ def start(
         parents=[_parent(cache) for cache in prepared.caches],
         seconds=0.0,
     )
-    return (yield from _fit(run, prepared))
+    return (yield from _fit(run, prepared, watch or Watch()))
 
 
-def resume(run: Run, progress: Progress | None = None) -> Generator[Event, None, Run]:
+def resume(
+    run: Run, progress: Progress | None = None, watch: Watch | None = None
+) -> Generator[Event, None, Run]:
     """Goes on with an unfinished run from its last state, or from the start where it has none."""
     prepared = prepare(TrainSettings.from_json(run.settings), progress)
     if run.record["data"]["train"] != prepared.data.train.fingerprint:
@@ -119,7 +151,7 @@ def resume(run: Run, progress: Progress | None = None) -> Generator[Event, None,
             f"The training images of {run.name} are not what they were when it began.",
             f"ltkd {run.kind}, for a new run",
         )
-    return (yield from _fit(run, prepared))
+    return (yield from _fit(run, prepared, watch or Watch()))
 
 
 def environment(device: torch.device) -> dict[str, str]:
@@ -128,15 +160,44 @@ def environment(device: torch.device) -> dict[str, str]:
         "ltkd": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),
         "numpy": np.__version__,
         "platform": platform.platform(),
         "device": devices.describe(device),
     }
 
 
-def _fit(run: Run, prepared: Prepared) -> Generator[Event, None, Run]:
+def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, Run]:
+    """Trains in the folder of a run, which knows at any moment whether it can go on."""
+    with run.held(), stop_requests() as stop:
+        run.update(status="running")
+        try:
+            yield from _train(run, prepared, watch, stop)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"{run.name} goes back to its last saved state, if it has one.",
+                run.resume_command,
+            ) from None
+        except Diverged:
+            run.update(status="failed")
+            raise
+        except torch.OutOfMemoryError:
+            run.update(status="failed")
+            size = prepared.settings.recipe.batch_size
+            raise LtkdError(
+                f"{run.name} needs more memory than the GPU has, in batches of {size} images.",
+                f"the same command with --batch-size {size // 2} --accumulate 2",
+            ) from None
+        except OSError as error:
+            raise RunError(
+                f"{run.path} cannot be written: {error.strerror}.", run.resume_command
+            ) from error
+    return run
+
+
+def _train(run: Run, prepared: Prepared, watch: Watch, stop: Callable[[], bool]) -> Iterator[Event]:
     settings = prepared.settings
+    torch.manual_seed(settings.seed)  # for dropout, in whatever state the process was
     training = begin(prepared.network, prepared.method, settings.recipe, prepared.device)
     if run.state.exists():
         load_state(training, run.state)
@@ -144,7 +205,6 @@ def _fit(run: Run, prepared: Prepared) -> Generator[Event, None, Run]:
     else:
         yield Note(f"{run.name}: {_in_words(prepared)}")
     run.keep_metrics_to(training.epoch)
-    run.update(status="running")
     keeper = _Keeper(run, training)
     feed = open_feed(
         prepared.data.train,
@@ -152,31 +212,34 @@ def _fit(run: Run, prepared: Prepared) -> Generator[Event, None, Run]:
         prepared.caches,
         prepared.method.needs,
         prepared.device,
+        members=_members(settings, prepared.data),
+        jitter_seed=settings.seed if settings.augment == "jitter" else None,
     )
-    with stop_requests() as stop:
-        yield from _epochs(run, prepared, training, feed, keeper, stop)
+    events = train(training, feed, settings.recipe, settings.seed, settings.precision, stop)
+    watched = profiled(events, run.path / "trace.json") if watch.profile else events
+    with _event_files(run, training, watch) as log:
+        yield from _epochs(run, prepared, training, watched, keeper, log)
     if training.epoch < settings.recipe.epochs:
         keeper.keep()
         run.update(status="interrupted")
         raise Interrupted(
-            f"{run.name} stopped in epoch {training.epoch + 1} of {settings.recipe.epochs}; "
+            f"{run.name} is in epoch {training.epoch + 1} of {settings.recipe.epochs}; "
             "nothing is lost.",
-            f"ltkd {run.kind} --resume {run.name}",
+            run.resume_command,
         )
     _finish(run, prepared, training, keeper)
-    return run
 
 
 def _epochs(
     run: Run,
     prepared: Prepared,
     training: Training,
-    feed: Feed,
+    events: Iterator[Event],
     keeper: _Keeper,
-    stop: Callable[[], bool],
+    log: Log,
 ) -> Iterator[Event]:
     settings = prepared.settings
-    for event in train(training, feed, settings.recipe, settings.seed, settings.precision, stop):
+    for event in events:
         yield event
         if isinstance(event, EpochEnd):
             record: dict[str, Any] = dataclasses.asdict(event)
@@ -186,7 +249,31 @@ def _epochs(
                 record["test"] = accuracy
                 yield Checked(event.epoch, accuracy)
             run.log(record)
+            log(record)
             keeper.keep_if_due(at_once=last)
+
+
+def _event_files(run: Run, training: Training, watch: Watch) -> AbstractContextManager[Log]:
+    if not watch.tensorboard:
+        return nullcontext(lambda record: None)
+    return event_files(run.path / "tensorboard", training.epoch + 1)
+
+
+def _check_group(settings: TrainSettings, data: Data) -> None:
+    if settings.classes != "all" and not data.groups.classes(settings.classes):
+        raise UsageError(
+            f"{data.name} has no {settings.classes} classes ({data.groups.describe()}).",
+            "--groups rank",
+        )
+
+
+def _members(settings: TrainSettings, data: Data) -> torch.Tensor | None:
+    """Rows of the group that an expert is trained on; None for everyone else."""
+    group = settings.classes
+    if group == "all":
+        return None
+    wanted = torch.tensor(data.groups.classes(group))
+    return torch.nonzero(torch.isin(data.train.labels, wanted)).flatten()
 
 
 class _Keeper:
@@ -264,8 +351,10 @@ def _task(
     caches: tuple[Cache, ...],
     student_width: int,
 ) -> Task:
+    members, labels = _members(settings, data), data.train.labels
+    trained_on = labels if members is None else labels[members]
     return Task(
-        class_counts=torch.tensor(data.train.class_counts()),
+        class_counts=torch.bincount(trained_on, minlength=len(data.train.class_names)),
         labels=data.train.labels,
         groups=data.groups,
         student_width=student_width,
@@ -280,6 +369,7 @@ def _data_record(data: Data) -> dict[str, Any]:
         "train": data.train.fingerprint,
         "test": data.test.fingerprint,
         "test_split": data.test.split,
+        "class_names": list(data.train.class_names),
         "class_counts": data.train.class_counts(),
         "groups": dataclasses.asdict(data.groups),
     }
@@ -309,6 +399,6 @@ def _in_words(prepared: Prepared) -> str:
     return (
         f"{settings.model} by {settings.method} on {data.name} ({len(data.train.labels):,} images, "
         f"{len(data.train.class_names)} classes), recipe {settings.recipe_name}, "
-        f"{settings.recipe.epochs} epochs, seed {settings.seed}, {settings.precision} on "
+        f"epochs {settings.recipe.epochs}, seed {settings.seed}, {settings.precision} on "
         f"{devices.describe(prepared.device)}"
     )

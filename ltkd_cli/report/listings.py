@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.markup import escape
@@ -14,7 +15,7 @@ from ..cache import Cache
 from ..console import percent
 from ..data import Data
 from ..method import Method, all_names, find, options, source_of
-from ..pipeline.caches import views_per_image
+from ..pipeline.caches import accuracies_in_words, contents, needs_in_words
 from ..runs import Run
 from ..splits import GROUP_NAMES, gini, imbalance_factor
 
@@ -26,15 +27,18 @@ MOST_BARS = 40
 
 
 def print_run(run: Run) -> None:
-    """What a finished run reached, and the next command."""
+    """Where a finished run lies, what it reached, and the next command."""
     scores = run.record["scores"]
-    rows = [(name, percent(scores[name]["accuracy"])) for name in ("all", *GROUP_NAMES)]
-    text = ", ".join(f"{name} {value}" for name, value in rows)
-    console.STDOUT.print(
-        f"{run.name}: test accuracy {text} (%), {run.record['seconds']:,.0f} s", soft_wrap=True
+    reached = {name: scores[name]["accuracy"] for name in ("all", *GROUP_NAMES)}
+    console.result(
+        f"{run.path}: test accuracy {console.accuracies(reached)} percent, "
+        f"{console.duration(run.record['seconds'])}"
     )
     following = "ltkd export-logits" if run.kind == "teach" else "ltkd eval --split tail"
-    console.note(f"next: {following}")
+    root = run.path.parent
+    console.note(
+        f"next: {following}{'' if root == Path('runs') else f' --runs {quote(str(root))}'}"
+    )
 
 
 def print_runs(found: Iterable[Run], root: Path) -> None:
@@ -43,32 +47,24 @@ def print_runs(found: Iterable[Run], root: Path) -> None:
     if not rows:
         console.note(f"There are no runs in {root} yet. Begin with: ltkd teach")
         return
-    columns = ("run", "images", "status", *("all", *GROUP_NAMES), "minutes")
-    console.table("", columns, rows, "test accuracy in percent")
+    console.table(("run", "images", "all", *GROUP_NAMES, "time"), rows, words=2)
+    console.note("all, head, medium and tail: test accuracy in percent")
 
 
 def print_methods() -> None:
     """A line for every method."""
-    rows = [
-        (
-            name,
-            _needs(method),
-            method.sampler,
-            method.teacher if method.needs else "-",
-            _title(method),
-        )
-        for name in all_names()
-        for method in [find(name)]
-    ]
-    console.table("", ("method", "needs", "sampler", "teacher", "what it is"), rows)
+    found = {name: find(name) for name in all_names()}
+    rows = [(name, _needs(method), _title(method)) for name, method in found.items()]
+    console.table(("method", "reads", "what it is"), rows, words=3)
     console.note("One with its formula, options and source: ltkd methods bkd")
 
 
 def print_method(name: str) -> None:
     """Everything about one method."""
     method = find(name)
-    console.STDOUT.print(f"[bold]{name}[/]\n")
-    console.STDOUT.print(escape(inspect.cleandoc(method.__doc__ or "")) + "\n")
+    console.styled(f"[bold]{name}[/]\n\n{escape(_title(method))}.\n")
+    for paragraph in inspect.cleandoc(method.__doc__ or "").split("\n\n"):
+        console.result(" ".join(paragraph.split()) + "\n")
     console.facts(
         "It asks for",
         [
@@ -80,7 +76,7 @@ def print_method(name: str) -> None:
         to=console.STDOUT,
     )
     rows = [(f"{option.name}={option.default}", option.help) for option in options(method)]
-    console.STDOUT.print()
+    console.result("")
     console.facts("Options, for --set", rows or [("none", "")], to=console.STDOUT)
 
 
@@ -103,15 +99,15 @@ def print_data(data: Data) -> None:
             ("classes", f"{len(counts)}, {max(counts):,} to {min(counts):,} images each"),
             ("imbalance factor", f"{imbalance_factor(counts):.4g}"),
             ("Gini coefficient", f"{gini(counts):.3f}"),
-            ("groups", f"{data.groups.describe()}: {_group_sizes(data)}"),
+            ("groups", f"{data.groups.describe()}: {_group_sizes(data)} classes"),
             ("views", data.views),
             ("fingerprint", data.train.fingerprint[:16]),
         ],
         to=console.STDOUT,
     )
-    console.STDOUT.print()
+    console.result("")
     for line in _histogram(data, counts):
-        console.STDOUT.print(line, soft_wrap=True)
+        console.styled(line)
 
 
 def data_document(data: Data) -> dict[str, Any]:
@@ -140,35 +136,47 @@ def data_document(data: Data) -> dict[str, Any]:
 def print_cache(cache: Cache) -> None:
     """What a cache holds and whose answers they are."""
     held = cache.attributes
-    rows = [
-        (name, str(held[name]))
-        for name in sorted(held)
-        if name not in ("class_names", "class_counts", "groups", "teacher_scores")
-    ]
-    fewest, most = views_per_image(cache)
-    views = str(most) if fewest == most else f"{fewest} to {most}"
-    shape = f"{cache.layout.rows:,} images, {views} views each"
-    scores = held.get("teacher_scores", {})
-    known = [name for name in ("all", *GROUP_NAMES) if name in scores]
-    said = ", ".join(f"{name} {percent(scores[name]['accuracy'])}" for name in known)
     console.facts(
         str(cache.path),
         [
-            ("holds", f"{shape}, {cache.layout.classes} classes, {cache.layout.width} features"),
-            ("bytes", f"{cache.path.stat().st_size:,}"),
-            ("teacher's test accuracy", said or "not known"),
-            *rows,
+            ("images", f"{held['image_set']}: {_in_words(_chosen(held['data_spec']))}"),
+            ("fingerprint", held["fingerprint"][:16]),
+            ("holds", contents(cache)),
+            ("views", f"{held['view_policy']}, seed {held['view_seed']}"),
+            ("size", f"{cache.path.stat().st_size / 1e6:,.1f} MB"),
+            ("teacher", f"{held['teacher_model']['name']} trained by {held['teacher_method']}"),
+            ("teacher's accuracy", accuracies_in_words(held["teacher_scores"])),
+            ("teacher's run", f"{held['teacher_run']}, weights {held['teacher_sha256'][:16]}"),
+            ("teacher's recipe", _in_words(held["teacher_recipe"])),
+            ("computed", f"{held['created']}, {held['autocast']} on {held['device']}"),
+            ("written by", _in_words({name: held[name] for name in ("ltkd", "torch", "h5py")})),
         ],
         to=console.STDOUT,
     )
+    console.note("everything it says of itself: ltkd cache info --json")
 
 
 def _run_row(run: Run) -> tuple[str, ...]:
-    scores = run.record.get("scores")
-    shares = [percent(scores[name]["accuracy"]) if scores else "" for name in ("all", *GROUP_NAMES)]
-    name = run.record.get("data", {}).get("name", "")
-    minutes = f"{run.record.get('seconds', 0.0) / 60:.1f}"
-    return (run.name, name, run.record["status"], *shares, minutes)
+    images = run.record.get("data", {}).get("name", "")
+    if not run.done:
+        return (run.name, images, "", "", "", "", run.status)
+    scores = run.record["scores"]
+    shares = [percent(scores[name]["accuracy"]) for name in ("all", *GROUP_NAMES)]
+    return (run.name, images, *shares, console.duration(run.record["seconds"]))
+
+
+def _chosen(data_spec: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data_spec.items() if value not in (None, False)}
+
+
+def _in_words(values: dict[str, Any]) -> str:
+    """`name value` after `name value`; what is off is left out."""
+    shown = ((name.replace("_", " "), value) for name, value in values.items())
+    return ", ".join(f"{name} {_value(value)}" for name, value in shown if value)
+
+
+def _value(value: Any) -> str:
+    return " and ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _method_document(name: str) -> dict[str, Any]:
@@ -189,7 +197,7 @@ def _method_document(name: str) -> dict[str, Any]:
 
 
 def _needs(method: type[Method]) -> str:
-    return " and ".join(sorted(method.needs, reverse=True)) or "-"
+    return needs_in_words(method) or "-"
 
 
 def _title(method: type[Method]) -> str:
@@ -199,7 +207,7 @@ def _title(method: type[Method]) -> str:
 
 
 def _group_sizes(data: Data) -> str:
-    return ", ".join(f"{name} {len(data.groups.classes(name))} classes" for name in GROUP_NAMES)
+    return ", ".join(f"{name} {len(data.groups.classes(name))}" for name in GROUP_NAMES)
 
 
 def _histogram(data: Data, counts: list[int]) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .. import console
@@ -13,22 +14,42 @@ MEASURES = ("balanced_accuracy", "macro_f1", "nll", "ece")
 """Beside the accuracies by group; the first two in percent."""
 
 NAMES = {
-    "all": "all",
     "balanced_accuracy": "balanced",
     "macro_f1": "macro-F1",
     "nll": "NLL",
     "ece": "ECE",
 }
+"""Headings of the measures."""
+
+Bounds = tuple[float, float | None, float | None]
+"""Mean, and the ends of its 95 % interval where it has one."""
 
 
 def print_scores(scored: list[Scored], splits: tuple[str, ...]) -> None:
-    """A row for each setting: one run with its intervals, or the mean and interval over seeds."""
+    """A row for each setting: one run with its intervals, or the mean and interval over seeds.
+
+    Where the terminal is too narrow for that, two tables, with the intervals below the means.
+    """
+    settings = by_setting(scored)
     measures = MEASURES if len(splits) > 1 else ()
-    rows = [_row(group, splits, measures) for group in by_setting(scored)]
-    columns = ("run", "method", "model", *(NAMES.get(n, n) for n in (*splits, *measures)))
-    console.table("", columns, rows)
-    for line in _footnotes(scored, splits):
-        console.note(line)
+    named = [(_name(group), group[0].method, group[0].model) for group in settings]
+    measured = [tuple(_measure_cell(group, name) for name in measures) for group in settings]
+    headings = ("run", "method", "model")
+    measure_headings = tuple(NAMES[name] for name in measures)
+    one_line = _accuracies(settings, splits, _beside)
+    columns = (*headings, *splits, *measure_headings)
+    rows = [(*a, *b, *c) for a, b, c in zip(named, one_line, measured, strict=True)]
+    if console.fits(columns, rows):
+        console.table(columns, rows, words=3)
+    else:
+        below = _accuracies(settings, splits, _below)
+        console.table(("run", *splits), [(a[0], *b) for a, b in zip(named, below, strict=True)])
+        console.result("")
+        rows = [(*a, *c) for a, c in zip(named, measured, strict=True)]
+        console.table((*headings, *measure_headings), rows, words=3)
+    console.result("")
+    for line in _footnotes(scored, settings, splits):
+        console.result(line)
 
 
 def scores_document(scored: list[Scored], splits: tuple[str, ...]) -> dict[str, Any]:
@@ -39,30 +60,48 @@ def scores_document(scored: list[Scored], splits: tuple[str, ...]) -> dict[str, 
     }
 
 
-def _row(
-    group: list[Scored], splits: tuple[str, ...], measures: tuple[str, ...]
-) -> tuple[str, ...]:
+def _name(group: list[Scored]) -> str:
     first = group[0]
-    name = first.name if len(group) == 1 else f"{len(group)} seeds: {first.name}, ..."
-    kind = f"{first.method} (teacher, from its cache)" if first.kind == "cache" else first.method
-    cells = [_accuracy_cell(group, split) for split in splits]
-    return (name, kind, first.model, *cells, *(_measure_cell(group, m) for m in measures))
+    if len(group) > 1:
+        return f"{len(group)} runs: {first.name}, ..."
+    return f"{first.name} (teacher)" if first.kind == "cache" else first.name
 
 
-def _accuracy_cell(group: list[Scored], split: str) -> str:
-    values = [one.scores.as_dict()[split] for one in group]
-    if values[0]["accuracy"] is None:
-        return "n/a (0 classes)"
-    if len(group) == 1:
-        mean, low, high = (values[0][key] for key in ("accuracy", "low", "high"))
-    else:
-        mean, low, high = interval_over_seeds([value["accuracy"] for value in values])
-    return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+def _accuracies(
+    settings: list[list[Scored]], splits: tuple[str, ...], cell: Callable[[Bounds], str]
+) -> list[tuple[str, ...]]:
+    return [tuple(_accuracy_cell(group, split, cell) for split in splits) for group in settings]
+
+
+def _accuracy_cell(group: list[Scored], split: str, cell: Callable[[Bounds], str]) -> str:
+    bounds = _bounds(group, split)
+    return "n/a (0 classes)" if bounds is None else cell(bounds)
+
+
+def _bounds(group: list[Scored], split: str) -> Bounds | None:
+    """The accuracy with Wilson's interval for one run, Student's t for several; None if empty."""
+    found = [one.scores.splits[split] for one in group]
+    values = [accuracy.accuracy for accuracy in found if accuracy.accuracy is not None]
+    if len(values) < len(found):
+        return None
+    if len(values) == 1:
+        return values[0], found[0].low, found[0].high
+    return interval_over_seeds(values)
+
+
+def _beside(bounds: Bounds) -> str:
+    mean, low, high = (console.percent(value) for value in bounds)
+    return f"{mean} [{low}, {high}]"
+
+
+def _below(bounds: Bounds) -> str:
+    mean, low, high = (console.percent(value) for value in bounds)
+    return f"{mean}\n{low}-{high}"
 
 
 def _measure_cell(group: list[Scored], measure: str) -> str:
     mean = sum(_measure(one, measure) for one in group) / len(group)
-    return f"{mean:.3f}" if measure in ("nll", "ece") else f"{100 * mean:.1f}"
+    return f"{mean:.3f}" if measure in ("nll", "ece") else console.percent(mean)
 
 
 def _measure(one: Scored, measure: str) -> float:
@@ -70,21 +109,25 @@ def _measure(one: Scored, measure: str) -> float:
     return float(value["accuracy"] if measure == "balanced_accuracy" else value)
 
 
-def _footnotes(scored: list[Scored], splits: tuple[str, ...]) -> list[str]:
+def _footnotes(
+    scored: list[Scored], settings: list[list[Scored]], splits: tuple[str, ...]
+) -> list[str]:
     first = scored[0]
-    lines = [f"Accuracy in percent with its 95 % interval (one run: Wilson, over the test images; "
-             f"several seeds: Student's t, over the seeds), last epoch, {first.data}."]  # fmt: skip
-    if set(splits) & set(GROUP_NAMES):
-        sizes = first.scores.as_dict()
-        shown = [name for name in splits if name in GROUP_NAMES]
+    what = [f"Accuracy in percent after the last epoch, on the {first.data}"]
+    if any(len(group) == 1 for group in settings):
+        what.append("95 % interval of one run: Wilson's, over the test images")
+    if any(len(group) > 1 for group in settings):
+        what.append("mean and 95 % interval of several runs: Student's t, over their seeds")
+    lines = ["; ".join(what) + "."]
+    if shown := [name for name in splits if name in GROUP_NAMES]:
+        sizes = first.scores.splits
         counted = ", ".join(
-            f"{name} {sizes[name]['classes']} classes with {sizes[name]['images']:,} test images"
-            for name in shown
+            f"{name} {sizes[name].images:,} in {sizes[name].classes}" for name in shown
         )
-        lines.append(f"Groups: {first.groups}; {counted}.")
+        lines.append(f"Groups: {first.groups}. Test images in classes: {counted}.")
     if len({one.data for one in scored}) > 1:
-        lines.append("The rows are not about the same images: " + "; ".join(
-            f"{one.name}: {one.data}" for one in scored) + ".")  # fmt: skip
+        rows = "; ".join(f"{one.name}: {one.data}" for one in scored)
+        lines.append(f"The rows are not about the same images: {rows}.")
     return lines
 
 
@@ -110,10 +153,9 @@ def _setting(group: list[Scored], splits: tuple[str, ...]) -> dict[str, Any]:
         "model": group[0].model,
         "runs": [one.name for one in group],
         "n": len(group),
+        "interval": "over the test images" if len(group) == 1 else "over the runs",
     }
     for split in splits:
-        values = [one.scores.as_dict()[split]["accuracy"] for one in group]
-        if values[0] is not None:
-            mean, low, high = interval_over_seeds(values)
-            found[split] = {"mean": mean, "low": low, "high": high}
+        if (bounds := _bounds(group, split)) is not None:
+            found[split] = dict(zip(("mean", "low", "high"), bounds, strict=True))
     return found

@@ -1,0 +1,234 @@
+"""`ltkd rebalance` from the command line, on small networks trained on the digits."""
+
+import hashlib
+import json
+import shutil
+
+import pytest
+import torch
+
+from ltkd_cli import models, runs
+from ltkd_cli.cache import Cache
+from ltkd_cli.cli.app import run as ltkd
+from ltkd_cli.data import DataSpec, load
+from ltkd_cli.export import predict
+from ltkd_cli.losses import log_prior
+
+HOWS = ("crt", "lws", "tau-norm", "logit-adjust")
+SMALL = ("--views", "2", "--validation", "5")
+
+
+def run_rebalance(root, which, how, *options, name):
+    arguments = ["rebalance", which, "--how", how, "--runs", str(root), "--name", name]
+    assert ltkd([*arguments, *SMALL, *options]) == 0
+    return runs.find(root, name)
+
+
+def hashes(folder):
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder of finished runs: two seeds of one setting, and one with a cosine head."""
+    root = tmp_path_factory.mktemp("trained")
+    small = ("--runs", str(root), "--model", "resnet8", "--epochs", "1", "--evaluate-every", "0")
+    for seed in ("0", "1"):
+        assert ltkd(["teach", "--seed", seed, "--name", f"seed{seed}", *small]) == 0
+    assert ltkd(["teach", "--head", "cosine:16", "--name", "cosine", *small]) == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def stages(trained, tmp_path_factory):
+    """A folder with the second stages of one run, called by their names, only to be read."""
+    root = shutil.copytree(trained, tmp_path_factory.mktemp("stages") / "runs")
+    for how in HOWS:
+        run_rebalance(root, "seed0", how, name=how)
+    return root
+
+
+@pytest.fixture
+def root(trained, tmp_path):
+    """A copy of the finished runs, to add to."""
+    return shutil.copytree(trained, tmp_path / "runs")
+
+
+@pytest.fixture
+def rebalance(root):
+    """rebalance(run, how, ...) -> the new run, which is called as told or like `how`."""
+
+    def call(which, how, *options, name=None):
+        return run_rebalance(root, which, how, *options, name=name or how)
+
+    return call
+
+
+def test_the_run_it_came_from_stays_as_it_was(trained, stages):
+    assert hashes(stages / "seed0") == hashes(trained / "seed0")
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_it_makes_a_run_like_any_other_with_another_last_layer(stages, how):
+    source, made = runs.find(stages, "seed0"), runs.find(stages, how)
+    assert (made.kind, made.done, made.settings) == ("rebalance", True, source.settings)
+    assert made.method == f"ce + {how}"
+    old, new = models.load(source.weights), models.load(made.weights)
+    assert new.spec == old.spec
+    before = old.state_dict()
+    changed = {k for k, value in new.state_dict().items() if not torch.equal(value, before[k])}
+    assert changed
+    assert changed <= {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_run_json_says_what_was_chosen_and_where_it_came_from(stages, how):
+    source, made = runs.find(stages, "seed0"), runs.find(stages, how)
+    (parent,) = made.record["parents"]
+    assert parent["kind"] == "run"
+    assert parent["weights_sha256"] == source.record["weights_sha256"]
+    (stage,) = made.record["rebalanced"]
+    assert stage["how"] == how
+    assert stage["options"] == {"strength": None, "validation": 5, "views": 2}
+    assert stage["validation_images"] == 50
+    assert 0 <= stage["validation_before"] <= 1
+    if how in ("crt", "lws"):
+        assert stage["recipe"]["learning_rate"] == 0.2
+    else:
+        assert len(stage["curve"]) == 21
+        assert stage["strength"] in [strength for strength, _ in stage["curve"]]
+
+
+@pytest.mark.parametrize("how", ["crt", "logit-adjust"])
+def test_the_same_command_gives_the_same_weights(stages, rebalance, how):
+    again = rebalance("seed0", how)
+    assert again.record["weights_sha256"] == runs.find(stages, how).record["weights_sha256"]
+
+
+def test_the_adjusted_network_gives_adjusted_logits(root, rebalance):
+    made = rebalance("seed0", "logit-adjust", "--strength", "0.5")
+    data = load(DataSpec(**made.settings["data"]))
+    cpu = torch.device("cpu")
+    old, new = (
+        predict(models.load(run.weights), data.test, cpu).double()
+        for run in (runs.find(root, "seed0"), made)
+    )
+    prior = log_prior(torch.tensor(data.train.class_counts())).double()
+    wanted = (old - 0.5 * prior) / made.record["rebalanced"][0]["temperature"]
+    torch.testing.assert_close(new, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_it_says_what_validation_and_test_were_before(rebalance, capsys):
+    capsys.readouterr()
+    made = rebalance("seed0", "crt")
+    told = capsys.readouterr()
+    assert "validation accuracy" in told.err
+    assert "test accuracy before" in told.err
+    assert "optimistic" in told.err
+    assert made.name in told.out
+
+
+def test_eval_takes_the_seeds_of_a_second_stage_together(root, rebalance, capsys):
+    for seed in ("seed0", "seed1"):
+        rebalance(seed, "tau-norm", name=f"{seed}-tau-norm")
+    rebalance("seed1", "tau-norm", "--strength", "1", name="given")
+    names = ["seed0", "seed1", "seed0-tau-norm", "seed1-tau-norm", "given"]
+    capsys.readouterr()
+    assert ltkd(["eval", *names, "--runs", str(root), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    found = [(setting["method"], setting["n"]) for setting in told["settings"]]
+    small = "validation=5 views=2"
+    assert found == [
+        ("ce", 2),
+        (f"ce + tau-norm {small}", 2),
+        (f"ce + tau-norm strength=1 {small}", 1),
+    ]
+
+
+def test_eval_finds_the_scores_that_were_written(stages, capsys):
+    capsys.readouterr()
+    assert ltkd(["eval", "--runs", str(stages), "--json"]) == 0  # the newest run
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    made = runs.find(stages, HOWS[-1])
+    assert (result["name"], result["kind"]) == (made.name, "rebalance")
+    for group in ("all", "head", "medium", "tail"):
+        assert result[group]["accuracy"] == made.record["scores"][group]["accuracy"]
+
+
+def test_a_rebalanced_network_can_teach(stages, tmp_path):
+    cache = tmp_path / "cache.h5"
+    asked = ["export-logits", "crt", "--runs", str(stages), "--views", "1", "-o", str(cache)]
+    assert ltkd(asked) == 0
+    held = Cache.open(cache).attributes
+    assert held["teacher_method"] == "ce + crt"
+    assert held["teacher_sha256"] == runs.find(stages, "crt").record["weights_sha256"]
+
+
+def test_second_stages_follow_one_another(root, rebalance, capsys):
+    first = rebalance("seed0", "crt")
+    capsys.readouterr()
+    second = rebalance("crt", "logit-adjust")
+    assert "caution" in capsys.readouterr().err
+    assert second.method == "ce + crt + logit-adjust"
+    parents = [parent["name"] for parent in second.record["parents"]]
+    assert parents == [first.name, "seed0"]
+
+
+def test_by_default_it_takes_the_newest_run_that_is_no_second_stage(root, rebalance):
+    (root / "cosine" / "run.json").unlink()
+    rebalance("seed0", "tau-norm")
+    assert ltkd(["rebalance", "--runs", str(root), "--name", "new", *SMALL]) == 0
+    made = runs.find(root, "new")
+    assert made.method == "ce + logit-adjust"
+    assert made.record["parents"][0]["name"] == "seed1"
+
+
+def test_a_cosine_head_can_be_trained_anew(root, rebalance):
+    made = rebalance("cosine", "crt")
+    assert models.load(made.weights).spec.head == "cosine:16"
+
+
+@pytest.mark.parametrize("how", ["lws", "tau-norm", "logit-adjust"])
+def test_a_cosine_head_has_nothing_that_the_others_could_change(root, capsys, how):
+    assert ltkd(["rebalance", "cosine", "--how", how, "--runs", str(root)]) == 2
+    told = capsys.readouterr().err
+    assert "cosine head" in told
+    assert "--how crt" in told
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--how", "bkd"], 2, "crt, lws, tau-norm, logit-adjust"),
+        (["--how", "crt", "--strength", "1"], 2, "no strength"),
+        (["--strength", "-1"], 2, "0 or more"),
+        (["--strength", "nan"], 2, "0 or more"),
+        (["--views", "0"], 2, "--views"),
+        (["--validation", "0"], 2, "--validation"),
+        (["--name", "seed1"], 1, "never overwritten"),
+        (["--device", "tpu"], 2, "tpu"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_any_work(root, capsys, options, code, words):
+    before = sorted(root.iterdir())
+    assert ltkd(["rebalance", "seed0", "--runs", str(root), *options]) == code
+    assert words in capsys.readouterr().err
+    assert sorted(root.iterdir()) == before
+
+
+def test_an_unfinished_run_is_refused(root, capsys):
+    runs.find(root, "seed0").update(status="interrupted")
+    assert ltkd(["rebalance", "seed0", "--runs", str(root)]) == 1
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_other_training_images_are_refused(root, capsys):
+    source = runs.find(root, "seed0")
+    source.update(data={**source.record["data"], "train": "0" * 64})
+    assert ltkd(["rebalance", "seed0", "--runs", str(root)]) == 3
+    assert "training images" in capsys.readouterr().err
+
+
+def test_a_folder_without_finished_runs_is_refused(tmp_path, capsys):
+    assert ltkd(["rebalance", "--runs", str(tmp_path)]) == 1
+    assert "ltkd teach" in capsys.readouterr().err
