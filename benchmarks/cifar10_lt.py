@@ -18,6 +18,9 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from benchmarks import timing
 
 TEACHERS = {
     "ce": ["--method", "ce"],
@@ -78,7 +81,8 @@ def main() -> None:
     rows = [row for row in STUDENTS if row.name in arguments.methods]
     if not arguments.table_only:
         fill(settings, rows, arguments.seeds)
-    print_table(settings, rows, arguments.seeds)
+    titles = [(f"teacher: {name}", f"teacher-{name}") for name in TEACHERS]
+    print_table(settings, [*titles, *((row.name, row.name) for row in rows)], arguments)
 
 
 def read_settings(description: str) -> tuple[Settings, argparse.Namespace]:
@@ -168,15 +172,38 @@ def run(settings: Settings, command: list[str]) -> None:
     subprocess.run([sys.executable, "-m", "ltkd_cli", *command], check=True, env=environment)
 
 
-def print_table(settings: Settings, rows: Sequence[Student], seeds: Sequence[int]) -> None:
-    """The finished rows as a Markdown table: mean over seeds and its 95 % t interval, percent."""
-    print("| method | n | all | head | medium | tail | minutes |")
-    print("|---|---|---|---|---|---|---|")
-    named = [(f"teacher: {name}", f"teacher-{name}") for name in TEACHERS]
-    for title, stem in [*named, *((row.name, row.name) for row in rows)]:
-        done = [name for seed in seeds if is_done(settings, name := f"{stem}-{seed}")]
+def print_table(
+    settings: Settings, rows: Sequence[tuple[str, str]], arguments: argparse.Namespace
+) -> None:
+    """The finished rows (title, stem of the runs' names) as a Markdown table, and as JSON.
+
+    Mean over seeds with its 95 % t interval, in percent, at the last epoch.
+    """
+    print("| method | n | all | head | medium | tail |")
+    print("|---|---|---|---|---|---|")
+    kept = {}
+    for title, stem in rows:
+        names = [f"{stem}-{seed}" for seed in arguments.seeds]
+        done = [name for name in names if is_done(settings, name)]
         if done:
-            print(table_row(settings, title, done))
+            records = [json.loads((settings.runs / n / "run.json").read_text()) for n in done]
+            print(table_row(title, records))
+            kept[title] = {name: summary(r) for name, r in zip(done, records, strict=True)}
+    if arguments.output:
+        timing.write(arguments.output, kept)
+
+
+def summary(record: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a run beside the table."""
+    names = ("recipe", "model", "options", "seed", "precision")
+    return {
+        "scores": record["scores"],
+        "seconds": record["seconds"],
+        "data": record["data"]["name"],
+        "train_fingerprint": record["data"]["train"],
+        "environment": record["environment"],
+        **{name: record["settings"][name] for name in names},
+    }
 
 
 def is_done(settings: Settings, name: str) -> bool:
@@ -185,18 +212,16 @@ def is_done(settings: Settings, name: str) -> bool:
     return record.exists() and json.loads(record.read_text())["status"] == "done"
 
 
-def table_row(settings: Settings, title: str, names: Sequence[str]) -> str:
+def table_row(title: str, records: Sequence[dict[str, Any]]) -> str:
     """One row, from the scores that the runs recorded at their last epoch."""
     from ltkd_cli.evaluate import interval_over_seeds
 
-    records = [json.loads((settings.runs / name / "run.json").read_text()) for name in names]
     cells = []
     for split in ("all", "head", "medium", "tail"):
         values = [100 * record["scores"][split]["accuracy"] for record in records]
         mean, low, high = interval_over_seeds(values)
         cells.append(f"{mean:.1f}" if low is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]")
-    minutes = sum(record["seconds"] for record in records) / len(records) / 60
-    return f"| {title} | {len(names)} | {' | '.join(cells)} | {minutes:.1f} |"
+    return f"| {title} | {len(records)} | {' | '.join(cells)} |"
 
 
 def parse(description: str) -> argparse.Namespace:
@@ -217,6 +242,7 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_argument("--methods", type=names_of_rows, default=[row.name for row in STUDENTS])
     parser.add_argument("--workers", type=int, default=1, help="commands at the same time")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--output", type=Path, help="write the scores of every run as JSON")
     parser.add_argument("--table-only", action="store_true", help="train nothing")
     return parser.parse_args()
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks import cifar10_lt as table
-from benchmarks.cifar10_lt import Settings, Student
+from benchmarks.cifar10_lt import Settings
 
 NUMBERS = (1, 4, 16, 64)
 """Views of each image that students choose from; the last is exported."""
@@ -33,8 +33,8 @@ def main() -> None:
     settings, arguments = table.read_settings(__doc__)
     if not arguments.table_only:
         fill(settings, arguments.seeds)
-    rows = [Student(f"bkd-{kind}", BKD) for kind in kinds()]
-    table.print_table(settings, rows, arguments.seeds)
+    rows = [(kind.replace("-", " "), f"bkd-{kind}") for kind in kinds()]
+    table.print_table(settings, rows, arguments)
 
 
 def kinds() -> list[str]:
