@@ -89,12 +89,13 @@ def info(path: CachePath = None, runs: options.Runs = DEFAULT_RUNS,
          as_json: options.AsJson = False) -> None:  # fmt: skip
     """Show what a cache holds, and whose answers they are."""
     from .. import console, report
+    from ..pipeline import caches
 
     opened = _open(path, runs)
     if as_json:
         console.document({"path": str(opened.path), **opened.attributes})
     else:
-        report.print_cache(opened)
+        report.print_cache(caches.open_cache(opened.path))
 
 
 @cache.command()

@@ -19,6 +19,9 @@ from ..pipeline.caches import accuracies_in_words, contents, needs_in_words
 from ..runs import Run
 from ..splits import GROUP_NAMES, gini, imbalance_factor
 
+COMPUTED = ("created", "autocast", "device")
+"""Attributes of a cache that say when, how and where its numbers came about."""
+
 BAR = 40
 """Width of the longest bar of the histogram, in characters."""
 
@@ -147,9 +150,9 @@ def print_cache(cache: Cache) -> None:
             ("teacher", f"{held['teacher_model']['name']} trained by {held['teacher_method']}"),
             ("teacher's accuracy", accuracies_in_words(held["teacher_scores"])),
             ("teacher's run", f"{held['teacher_run']}, weights {held['teacher_sha256'][:16]}"),
-            ("teacher's recipe", _in_words(held["teacher_recipe"])),
-            ("computed", f"{held['created']}, {held['autocast']} on {held['device']}"),
-            ("written by", _in_words({name: held[name] for name in ("ltkd", "torch", "h5py")})),
+            ("teacher's recipe", _in_words(held.get("teacher_recipe", {}))),
+            ("computed", " ".join(str(held.get(name, "")) for name in COMPUTED)),
+            ("written by", _in_words({name: held.get(name) for name in ("ltkd", "torch", "h5py")})),
         ],
         to=console.STDOUT,
     )

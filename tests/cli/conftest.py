@@ -26,10 +26,11 @@ class Said:
 
 @pytest.fixture(scope="session")
 def ltkd():
-    """Runs one command line; gives its exit code and what it wrote."""
+    """Runs one command line; gives its exit code and what it wrote, to `stderr` if given."""
 
-    def call(*arguments):
-        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+    def call(*arguments, stderr=None):
+        written = stderr or io.StringIO()
+        with redirect_stdout(io.StringIO()) as out, redirect_stderr(written) as err:
             code = run([str(argument) for argument in arguments])
         return Said(code, out.getvalue(), err.getvalue())
 

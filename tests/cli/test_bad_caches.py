@@ -1,0 +1,145 @@
+"""Caches that do not fit or are not whole: refused before a run folder is made."""
+
+import json
+import shutil
+
+import h5py
+import pytest
+
+TINY = ("--model", "resnet8", "--epochs", 1)
+
+
+def distill(ltkd, *options):
+    """`ltkd distill` that is to be refused; checks that it left no run."""
+    from pathlib import Path
+
+    before = sorted(Path("runs").iterdir())
+    said = ltkd("distill", *TINY, *options)
+    assert sorted(Path("runs").iterdir()) == before
+    assert said.err.splitlines()[-1].startswith("try: ")
+    return said
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (("--imbalance", 10), "data_spec.imbalance: cache has 20.0, image set has 10.0"),
+        (("--imbalance-seed", 1), "data_spec.imbalance_seed: cache has 0, image set has 1"),
+        (("--imbalance-type", "step"), "data_spec.imbalance_type: cache has"),
+        (("--image-size", 8), "data_spec.image_size: cache has 16, image set has 8"),
+    ],
+    ids=str,
+)
+def test_a_cache_of_other_images_is_refused_with_the_difference(ltkd, story, options, difference):
+    said = distill(ltkd, *options)
+    assert said.code == 3
+    assert "was made for another image set" in said.err
+    assert difference in said.err
+
+
+def test_a_cache_of_another_data_set_is_refused(ltkd, story, told):
+    shutil.copytree(told, story / "images")  # no image folder, but another data set is asked for
+    said = distill(ltkd, "--data", "images")
+    assert said.code == 1
+    assert "images has no folder train" in said.err
+
+
+def test_a_cache_of_another_class_order_is_refused(ltkd, story, cache):
+    with h5py.File(cache, "r+") as file:
+        names = json.loads(file.attrs["class_names"])
+        names[0], names[1] = names[1], names[0]
+        file.attrs["class_names"] = json.dumps(names)
+    said = distill(ltkd)
+    assert said.code == 3
+    assert "another order of the same classes, class 0 is '1' there and '0' here" in said.err
+
+
+def test_a_cache_of_a_newer_format_is_refused(ltkd, story, cache):
+    with h5py.File(cache, "r+") as file:
+        file.attrs.modify("format", 2)
+    said = distill(ltkd)
+    assert said.code == 3
+    assert "has cache format 2" in said.err
+    assert "pip install --upgrade ltkd" in said.err
+
+
+def test_a_cache_of_other_views_is_refused(ltkd, story, cache):
+    with h5py.File(cache, "r+") as file:
+        file.attrs.modify("view_version", 99)
+    said = distill(ltkd)
+    assert said.code == 3
+    assert "views of version 99" in said.err
+
+
+def test_a_cache_that_does_not_say_where_it_is_from_is_refused(ltkd, story, cache):
+    with h5py.File(cache, "r+") as file:
+        del file.attrs["teacher_method"], file.attrs["view_policy"]
+    said = distill(ltkd)
+    assert said.code == 3
+    assert "it does not say its view_policy, teacher_method" in said.err
+
+
+@pytest.mark.parametrize("command", [("distill", *TINY), ("cache", "info"), ("cache", "verify")])
+def test_a_truncated_cache_is_damaged_to_everyone(ltkd, story, cache, command):
+    whole = cache.read_bytes()
+    cache.write_bytes(whole[: len(whole) * 2 // 3])
+    said = ltkd(*command)
+    assert said.code == 4
+    assert f"{cache} is damaged" in said.err
+    assert said.err.splitlines()[-1] == f"try: ltkd export-logits --output {cache} --force"
+
+
+def test_a_flipped_byte_is_found_by_verify_with_its_row_and_view(ltkd, story, cache):
+    assert ltkd("cache", "verify").code == 0
+    with h5py.File(cache) as file:
+        first = file["logits"].id.get_offset()
+        entry_bytes = file["logits"].shape[1] * 2
+    whole = bytearray(cache.read_bytes())
+    whole[first + 6 * entry_bytes + 3] ^= 1  # the seventh entry: row 1, view 2 of 4
+    cache.write_bytes(whole)
+    said = ltkd("cache", "verify", cache)
+    assert (said.code, said.out) == (4, "")
+    assert "1 of 1,812 entries are not what was written, the first for row 1, view 2" in said.err
+
+
+@pytest.mark.parametrize("method", ["cbd", "feature", "crd", "krdistill"])
+def test_features_that_are_needed_but_not_stored_are_missed_before_a_run(ltkd, story, method):
+    assert ltkd("export-logits", "--no-features", "--views", 1, "-o", "small.h5").code == 0
+    said = distill(ltkd, "--method", method, "--cache", "small.h5")
+    assert said.code == 3
+    assert "small.h5 holds no features" in said.err
+    assert "ltkd export-logits --features" in said.err
+
+
+def test_caches_of_different_views_do_not_teach_together(ltkd, story, cache):
+    assert ltkd("export-logits", "--views", 1, "--view-seed", 7, "-o", "other.h5").code == 0
+    said = distill(ltkd, "--cache", cache, "--cache", "other.h5")
+    assert said.code == 3
+    assert "policy crop with seed 7" in said.err
+
+
+@pytest.mark.parametrize("content", [b"", b"no cache at all"])
+def test_a_file_that_is_no_cache_is_named(ltkd, story, content):
+    (story / "mine.h5").write_bytes(content)
+    said = distill(ltkd, "--cache", "mine.h5")
+    assert said.code in (1, 4)
+    assert "mine.h5" in said.err
+
+
+@pytest.mark.parametrize("command", [("cache", "info"), ("cache", "verify"), ("eval",)])
+def test_a_partial_file_is_never_read_as_a_cache(ltkd, story, cache, command):
+    shutil.copy(cache, "mine.h5.partial")  # as whole as can be, but named so
+    for name in ("mine.h5.partial", "mine.h5"):
+        said = ltkd(*command, name)
+        assert (said.code, said.out) == (1, "")
+        assert "The export of mine.h5 is unfinished" in said.err
+
+
+def test_a_cache_from_elsewhere_can_be_looked_into(ltkd, story, cache):
+    with h5py.File(cache, "r+") as file:
+        del file.attrs["teacher_method"]
+    assert ltkd("cache", "verify").code == 0
+    assert json.loads(ltkd("cache", "info", "--json").out)["format"] == 1
+    said = ltkd("cache", "info")
+    assert said.code == 3
+    assert "teacher_method" in said.err

@@ -1,0 +1,113 @@
+"""Image folders that cannot be used: one sentence, a hint, the right exit code."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+COUNTS = {"cat": 6, "dog": 4, "owl": 2}
+
+
+def write_images(folder, count, colour):
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(count)
+    for number in range(count):
+        pixels = noise.integers(0, 100, (16, 16, 3))
+        pixels[..., colour] += 120
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+
+
+@pytest.fixture
+def images(empty):
+    """An image folder, good as it is, of three classes."""
+    for colour, (name, count) in enumerate(COUNTS.items()):
+        write_images(empty / "images/train" / name, count, colour)
+        write_images(empty / "images/test" / name, 2, colour)
+    return empty / "images"
+
+
+def error_of(said):
+    return next(line for line in said.err.splitlines() if line.startswith("error: "))
+
+
+def test_a_good_folder_can_be_taught_exported_and_distilled(ltkd, images):
+    small = ("--model", "resnet8", "--epochs", 1, "--batch-size", 4)
+    assert ltkd("teach", "--data", "images", *small).code == 0
+    assert ltkd("export-logits", "--views", 2).code == 0
+    assert ltkd("distill", *small).code == 0
+    assert ltkd("eval").code == 0
+
+
+def test_a_missing_folder_is_named_with_what_there_is(ltkd, empty):
+    said = ltkd("teach", "--data", "nowhere")
+    assert said.code == 1
+    assert "'nowhere'" in error_of(said)
+    assert "digits-lt, cifar10-lt, cifar100-lt" in said.err
+
+
+def test_an_empty_folder_is_told_how_to_be_filled(ltkd, empty):
+    (empty / "images").mkdir()
+    said = ltkd("teach", "--data", "images")
+    assert said.code == 1
+    assert "images has no folder train" in error_of(said)
+    assert "images/train/CLASS/IMAGE" in said.err
+
+
+def test_a_class_in_test_but_not_in_train_is_a_mismatch(ltkd, images):
+    write_images(images / "test/zebra", 1, 0)
+    said = ltkd("teach", "--data", "images")
+    assert said.code == 3
+    assert "zebra" in error_of(said)
+
+
+def test_every_unreadable_image_is_named(ltkd, images):
+    (images / "train/cat/0.png").write_bytes(b"not an image")
+    (images / "test/owl/1.png").write_bytes(b"")
+    said = ltkd("teach", "--data", "images")
+    assert said.code == 1
+    assert "2 of 18 images cannot be read" in error_of(said)
+    assert "images/train/cat/0.png" in error_of(said)
+    assert "images/test/owl/1.png" in error_of(said)
+
+
+def test_missing_cifar_files_are_looked_for_where_the_hint_says(ltkd, empty):
+    said = ltkd("teach", "--data", "cifar10-lt", "--data-root", "there")
+    assert said.code == 1
+    assert "there/cifar-10-batches-py" in said.err
+    assert "--download" in said.err
+
+
+def test_no_bad_folder_leaves_a_run(ltkd, images):
+    (images / "train/cat/0.png").write_bytes(b"not an image")
+    ltkd("teach", "--data", "images")
+    assert not (images.parent / "runs").exists()
+
+
+def test_a_teacher_of_other_classes_cannot_answer_for_these(ltkd, images, told):
+    said = ltkd("export-logits", told / "runs/0001-teach-ce-resnet8", "--data", "images")
+    assert said.code == 3
+    assert "knows 10 classes, and images has 3" in error_of(said)
+
+
+def test_a_teacher_of_the_same_number_of_other_classes_is_refused_too(ltkd, images):
+    small = ("--model", "resnet8", "--epochs", 1, "--batch-size", 4)
+    assert ltkd("teach", "--data", "images", *small).code == 0
+    for split in ("train", "test"):
+        (images / split / "cat").rename(images / split / "pug")
+    said = ltkd("export-logits")
+    assert said.code == 3
+    assert "knows class 0 as 'cat', and in images it is 'dog'" in error_of(said)
+
+
+@pytest.mark.parametrize("name", ["counts.png", "counts.svg"])
+def test_the_histogram_is_drawn(ltkd, images, name):
+    said = ltkd("data", "images", "--plot", name)
+    assert said.code == 0
+    assert (images.parent / name).stat().st_size > 1000
+    assert name in said.err
+
+
+@pytest.mark.parametrize("name", ["counts.xyz", "nowhere/counts.png"])
+def test_a_histogram_that_cannot_be_drawn_is_a_usage_error(ltkd, images, name):
+    said = ltkd("data", "images", "--plot", name)
+    assert said.code == 2
+    assert name in error_of(said)

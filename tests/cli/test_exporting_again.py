@@ -1,0 +1,131 @@
+"""A second export to the same name, and what label-only methods take from a cache."""
+
+import json
+import resource
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import pytest
+
+from ltkd_cli.cache import Cache
+
+TINY = ("--model", "resnet8", "--epochs", 1, "--evaluate-every", 0)
+
+
+def datasets(path):
+    """Every dataset of a cache as bytes, by name."""
+    with h5py.File(path) as file:
+        return {name: file[name][:].tobytes() for name in file}
+
+
+def test_an_export_that_is_there_already_is_not_made_again(ltkd, story, cache):
+    before = cache.stat().st_mtime_ns
+    said = ltkd("export-logits", "--views", 4)
+    assert said.code == 0
+    assert f"{cache} is there already" in said.err
+    assert said.out.startswith(str(cache))
+    assert cache.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (("--no-features",), "width: it has 64, this export has 0"),
+        (("--view-seed", 3), "view_seed: it has 0, this export has 3"),
+        (("--dtype", "float32"), 'dtype: it has "float16", this export has "float32"'),
+        (("--precision", "bfloat16"), 'autocast: it has "float32", this export has "bfloat16"'),
+    ],
+    ids=str,
+)
+def test_another_export_under_the_same_name_is_refused(ltkd, story, cache, options, difference):
+    before = cache.read_bytes()
+    said = ltkd("export-logits", "--views", 4, *options)
+    assert said.code == 3
+    assert difference in said.err
+    assert "--force" in said.err.splitlines()[-1]
+    assert cache.read_bytes() == before
+
+
+def test_force_replaces_a_cache(ltkd, story, cache):
+    assert ltkd("export-logits", "--views", 4, "--no-features", "--force").code == 0
+    assert Cache.open(cache).layout.width == 0
+
+
+def test_force_mends_a_damaged_cache(ltkd, story, cache):
+    before = datasets(cache)
+    cache.write_bytes(cache.read_bytes()[:1000])
+    assert ltkd("export-logits", "--views", 4).code == 4
+    assert ltkd("export-logits", "--views", 4, "--force").code == 0
+    assert datasets(cache) == before
+
+
+def test_a_policy_of_one_view_exports_one(ltkd, story):
+    assert ltkd("export-logits", "--policy", "none").code == 0
+    assert Cache.open(Path("runs/0001-teach-ce-resnet8/cache-none-1.h5")).layout.entries == 453
+
+
+def test_another_rule_for_groups_gets_scores_of_its_own(ltkd, story):
+    said = ltkd("export-logits", "--groups", "counts", "--views", 1, "-o", "other.h5")
+    assert said.code == 0
+    scores = Cache.open(Path("other.h5")).attributes["teacher_scores"]
+    assert scores["head"]["classes"] == 1  # by counts a single digit is a head class
+
+
+@contextmanager
+def disk_of(bytes_of_a_file):
+    """No file may grow beyond that many bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_of_a_file, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [0, 20_000, 200_000])
+def test_a_full_disk_stops_an_export_with_a_hint_and_it_can_go_on(ltkd, story, cache, room):
+    command = ("export-logits", "--views", 4, "-o", "mine.h5")
+    with disk_of(room):
+        said = ltkd(*command)
+    assert said.code == 1
+    assert "mine.h5" in said.err
+    assert said.err.splitlines()[-1].startswith("try: ")
+    assert not Path("mine.h5").exists()
+    assert ltkd(*command).code == 0
+    assert datasets("mine.h5") == datasets(cache)
+
+
+@pytest.mark.parametrize("given", [(), ("--cache", "runs/0001-teach-ce-resnet8/cache-crop-4.h5")])
+def test_a_method_without_a_teacher_takes_images_and_views_of_the_cache_and_no_answers(
+    ltkd, story, given
+):
+    assert ltkd("teach", *TINY, "--imbalance", 5, "--views", "crop-flip").code == 0
+    assert ltkd("export-logits", "--views", 2).code == 0
+    said = ltkd("distill", "--method", "ce", *TINY, *given)
+    assert said.code == 0
+    assert "ce needs no teacher; training on the images of" in said.err
+    settings = read_settings(5)
+    assert settings["caches"] == []
+    assert settings["data"]["imbalance"] == (20.0 if given else 5.0)
+    assert settings["views"] == ("crop" if given else "crop-flip")
+
+
+def test_a_method_that_expects_another_teacher_gives_a_caution(ltkd, story):
+    said = ltkd("distill", "--method", "dive", *TINY)
+    assert said.code == 0
+    assert "caution: The source of dive trains its teacher by balanced-softmax" in said.err
+
+
+def test_a_teacher_no_better_than_chance_gives_a_caution(ltkd, story, cache):
+    with h5py.File(cache, "r+") as file:
+        scores = json.loads(file.attrs["teacher_scores"])
+        scores["all"]["accuracy"] = 0.1
+        file.attrs["teacher_scores"] = json.dumps(scores)
+    assert "is no better than chance (10.0%)" in ltkd("distill", *TINY).err
+
+
+def read_settings(number):
+    from ltkd_cli import runs
+
+    return runs.find(Path("runs"), str(number)).settings

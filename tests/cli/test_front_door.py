@@ -1,0 +1,78 @@
+"""Help, versions and usage errors: at once, in words, with the next command."""
+
+import subprocess
+import sys
+
+import pytest
+
+from ltkd_cli import __version__
+from ltkd_cli.recipe import PRESETS, Recipe
+
+LIGHT = """
+import sys
+from ltkd_cli.cli.app import run
+codes = [run(line.split()) for line in sys.argv[1:]]
+print("codes", codes, "heavy", [name for name in ("torch", "numpy", "h5py") if name in sys.modules])
+"""
+
+
+def test_help_version_and_usage_errors_import_no_torch():
+    helps = ["--version", "--help", "distill --help", "cache --help"]
+    errors = ["", "nonsense", "teach --nonsense", "teach --epochs many", "teach --seed -1",
+              "teach --milestones nonsense", "distill --resume 1 --seed 2"]  # fmt: skip
+    command = [sys.executable, "-c", LIGHT, *helps, *errors]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    codes = [0] * len(helps) + [2] * len(errors)
+    assert said.stdout.splitlines()[-1] == f"codes {codes} heavy []"
+
+
+def test_the_version_is_the_package_s(ltkd):
+    assert ltkd("--version").out == f"ltkd {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [(), ("cache",)])
+def test_without_a_command_the_help_comes_once(ltkd, command):
+    said = ltkd(*command)
+    assert said.code == 2
+    assert (said.out + said.err).count("Usage: ltkd") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "problem", "hint"),
+    [
+        (("nonsense",), "No such command 'nonsense'", "ltkd --help"),
+        (("teach", "--nonsense"), "No such option: --nonsense", "ltkd teach --help"),
+        (("teach", "--epochs", "many"), "'--epochs'", "ltkd teach --help"),
+        (("teach", "--epochs"), "'--epochs' requires an argument", "ltkd teach --help"),
+        (("distill", "stray"), "stray", "ltkd distill --help"),
+        (("cache", "nonsense"), "No such command 'nonsense'", "ltkd cache --help"),
+        (("teach", "--log-every", "-1"), "'--log-every'", "ltkd teach --help"),
+    ],
+)
+def test_a_usage_error_names_what_is_wrong_and_where_the_help_is(ltkd, command, problem, hint):
+    said = ltkd(*command)
+    first, second = said.err.splitlines()
+    assert said.code == 2
+    assert first.startswith("error: ")
+    assert problem in first
+    assert second == f"try: {hint}"
+
+
+@pytest.mark.parametrize("command", ["teach", "distill"])
+def test_the_help_shows_every_field_of_a_recipe_with_the_values_of_the_presets(
+    ltkd, command, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "200")
+    text = ltkd(command, "--help").out
+    for name in Recipe.__dataclass_fields__:
+        assert f"--{name.replace('_', '-')} " in text
+    assert ", ".join(f"{name} {recipe.epochs}" for name, recipe in PRESETS.items()) in text
+
+
+@pytest.mark.parametrize("command", ["teach", "export-logits", "distill", "eval", "data", "runs"])
+def test_the_help_of_a_command_is_not_cut_off_on_a_narrow_terminal(ltkd, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    said = ltkd(command, "--help")
+    assert said.code == 0
+    assert "…" not in said.out
+    assert max(map(len, said.out.splitlines())) <= 80

@@ -1,0 +1,174 @@
+"""Trainings that are stopped or killed go on to the very weights of an uninterrupted one."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+
+from ltkd_cli import runs
+
+EPOCHS = 5
+LONG = ("--model", "resnet8", "--epochs", EPOCHS, "--evaluate-every", 3, "--precision", "float32",
+        "--log-every", 1)  # fmt: skip
+TIMES = ("images_per_second", "waiting")
+
+
+def metrics(folder, without=TIMES):
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [{name: line[name] for name in line if name not in without} for line in lines]
+
+
+class CtrlC(io.StringIO):
+    """Standard error of a user who presses Ctrl-C when a certain text appears there."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text = text
+
+    def write(self, written):
+        if self.text in written:
+            self.text = "\0"  # pressed once
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().write(written)
+
+
+@pytest.fixture(scope="module")
+def whole(ltkd, told, tmp_path_factory):
+    """Folders of an uninterrupted run of each command."""
+    folder = tmp_path_factory.mktemp("whole")
+    shutil.copytree(told / "runs", folder / "runs")
+    with chdir(folder):
+        for command in ("teach", "distill"):
+            assert ltkd(command, *LONG, "--name", command).code == 0
+    return folder / "runs"
+
+
+def assert_same_run(folder, whole):
+    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert (folder / "per_class.csv").read_bytes() == (whole / "per_class.csv").read_bytes()
+    assert metrics(folder) == metrics(whole)
+    assert not (folder / "state.pt").exists()
+
+
+@pytest.mark.parametrize("command", ["teach", "distill"])
+def test_ctrl_c_keeps_the_run_and_resume_ends_in_the_same_bytes(ltkd, story, whole, command):
+    folder = story / "runs/mine"
+    said = ltkd(command, *LONG, "--name", "mine", stderr=CtrlC("epoch 3: "))
+    assert said.code == 130
+    assert said.err.splitlines()[-1] == f"try: ltkd {command} --resume runs/mine"
+    assert [line["epoch"] for line in metrics(folder)] == [1, 2, 3]
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+    assert (folder / "state.pt").exists()
+
+    resumed = ltkd(command, "--resume", "runs/mine")
+    assert resumed.code == 0
+    assert "going on after epoch" in resumed.err
+    assert_same_run(folder, whole / command)
+
+
+def test_stopped_again_and_again_it_still_ends_in_the_same_bytes(ltkd, story, whole):
+    folder = story / "runs/mine"
+    command = ("teach", *LONG, "--name", "mine")
+    for epoch in range(1, EPOCHS):
+        assert ltkd(*command, stderr=CtrlC(f"epoch {epoch}: ")).code == 130
+        command = ("teach", "--resume", "last", "--log-every", 1)
+    assert ltkd(*command).code == 0
+    assert_same_run(folder, whole / "teach")
+
+
+KILLED = """
+import io, os, signal, sys
+from ltkd_cli.cli.app import run
+from ltkd_cli.pipeline import training
+
+class Killed(io.StringIO):
+    def write(self, text):
+        if text.startswith(sys.argv[1]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return len(text)
+
+training.SECONDS_BETWEEN_STATES = float(sys.argv[2])
+sys.stderr = Killed()
+run(sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "seconds_between_states"), [("  epoch 4: ", 0), ("  epoch 3: ", 99)]
+)
+def test_a_killed_training_ends_in_the_same_bytes(
+    ltkd, story, whole, moment, seconds_between_states
+):
+    folder = story / "runs/mine"
+    command = ["teach", *LONG, "--name", "mine"]
+    script = [sys.executable, "-c", KILLED, moment, seconds_between_states, *command]
+    assert subprocess.run([*map(str, script)], check=False).returncode == -signal.SIGKILL
+    assert json.loads((folder / "run.json").read_text())["status"] == "running"
+    assert runs.find(Path("runs"), "mine").status == "interrupted"  # nobody holds it any more
+    assert (folder / "state.pt").exists() is (seconds_between_states == 0)
+
+    said = ltkd("teach", "--resume", "last")
+    assert said.code == 0
+    assert_same_run(folder, whole / "teach")
+
+
+def test_a_run_can_be_trained_by_one_process_at_a_time(ltkd, story):
+    run = runs.find(Path("runs"), "1")
+    run.update(status="interrupted")
+    with run.held():
+        assert run.status == "running"
+        said = ltkd("teach", "--resume", "1")
+        assert said.code == 1
+        assert "is being trained by another process" in said.err
+        assert ltkd("teach", "--resume", "last").code == 1
+        assert "running" in ltkd("runs").out
+    assert run.status == "interrupted"
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(ltkd, story):
+    before = (story / "runs/0001-teach-ce-resnet8/model.safetensors").stat().st_mtime_ns
+    said = ltkd("teach", "--resume", "1")
+    assert said.code == 0
+    assert "0001-teach-ce-resnet8 is finished; there is nothing to go on with" in said.err
+    assert (story / "runs/0001-teach-ce-resnet8/model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_diverged_run_is_failed_and_not_the_last_to_resume(ltkd, story):
+    said = ltkd("teach", "--model", "resnet8", "--epochs", 2, "--learning-rate", "1e9")
+    assert said.code == 1
+    assert "is not finite" in said.err
+    assert "--learning-rate" in said.err.splitlines()[-1]
+    assert runs.find(Path("runs"), "4").status == "failed"
+    assert ltkd("teach", "--resume", "last").code == 1
+
+
+def test_a_state_of_another_training_is_a_checkpoint_error(ltkd, story):
+    run = runs.find(Path("runs"), "1")
+    run.update(status="interrupted")
+    run.state.write_bytes(b"not a state")
+    said = ltkd("teach", "--resume", "1")
+    assert said.code == 4
+    assert "state.pt" in said.err
+
+
+def test_an_unfinished_run_has_no_scores(ltkd, story):
+    runs.find(Path("runs"), "2").update(status="interrupted")
+    said = ltkd("eval", "2")
+    assert said.code == 1
+    assert "0002-distill-bkd-resnet8 is interrupted" in said.err
+    assert said.err.splitlines()[-1] == "try: ltkd distill --resume runs/0002-distill-bkd-resnet8"
+
+
+def test_the_images_of_a_resumed_run_must_be_the_same(ltkd, story):
+    run = runs.find(Path("runs"), "1")
+    run.update(status="interrupted", data={**run.record["data"], "train": "0" * 64})
+    said = ltkd("teach", "--resume", "1")
+    assert said.code == 3
+    assert "are not what they were when it began" in said.err
