@@ -63,6 +63,14 @@ class Run:
             return recorded
         return "running" if self._is_held() else "interrupted"
 
+    def require_done(self) -> None:
+        """Raises RunError unless the run is finished."""
+        if not self.done:
+            raise RunError(
+                f"{self.name} is {self.status}, so it has no scores and no weights yet.",
+                self.resume_command,
+            )
+
     @property
     def created(self) -> datetime:
         return datetime.fromisoformat(self.record["created"])
@@ -141,9 +149,14 @@ class Run:
 
 
 def create(
-    root: Path, kind: str, label: str, settings: dict[str, Any], name: str | None = None
+    root: Path,
+    kind: str,
+    label: str,
+    settings: dict[str, Any],
+    name: str | None = None,
+    **known: Any,
 ) -> Run:
-    """A new run folder, numbered on from the last or called `name`.
+    """A new run folder, numbered on from the last or called `name`; run.json holds `known`, too.
 
     RunError where the name is taken or is no name of a folder, or `root` cannot be written.
     """
@@ -164,6 +177,7 @@ def create(
         created=_now(),
         command=["ltkd", *sys.argv[1:]],
         settings=settings,
+        **known,
     )
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import sys
 from typing import Annotated
@@ -60,6 +61,9 @@ def _global_options(
 
 def main() -> None:
     """Runs `ltkd` and exits: 0 done, else the code of the error's kind (see errors.py)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # names in letters that its encoding lacks
     sys.exit(run(sys.argv[1:]))
 
 
@@ -76,13 +80,12 @@ def run(arguments: list[str]) -> int:
     except ClickException as error:
         return _report_usage(error, arguments)
     except (KeyboardInterrupt, typer.Abort):
-        _report("stopped before the end.", "", "interrupted")
-        return Interrupted.exit_code
+        return _report_stop(arguments)
     except BrokenPipeError:  # `ltkd runs | head`: the reader has what it wanted
         sys.stderr.close()
         return 0
-    if code == Interrupted.exit_code:  # Typer's answer to Ctrl-C before there was anything to keep
-        _report("stopped before the end.", "", "interrupted")
+    if code == Interrupted.exit_code:  # Typer's own answer to Ctrl-C
+        return _report_stop(arguments)
     return code if isinstance(code, int) else 0
 
 
@@ -92,6 +95,14 @@ def _report(problem: str, hint: str, what: str = "error") -> None:
     sys.stderr.write(f"{red}{what}:{end} {problem}\n")
     if hint:
         sys.stderr.write(f"{bold}try:{end} {hint}\n")
+
+
+def _report_stop(arguments: list[str]) -> int:
+    """The answer to Ctrl-C where no command listened: before or between the steps of its work."""
+    trains = arguments[:1] in (["teach"], ["distill"])
+    command = "ltkd runs" if trains else shlex.join(["ltkd", *arguments])
+    _report("stopped before the end.", command, "interrupted")
+    return Interrupted.exit_code
 
 
 def _report_usage(error: Exception, arguments: list[str]) -> int:

@@ -11,7 +11,9 @@ from . import options
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="One of them, with its options.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One of them, with its options.")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """List the methods, or explain one: formula, needs, options, source."""
@@ -30,9 +32,7 @@ def data(
     *,
     spec: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[SPEC]", help="The images, as for --data.", show_default="digits-lt"
-        ),
+        typer.Argument(metavar="SPEC", help="The images, as for --data.", show_default="digits-lt"),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Write the histogram to this file (PNG, PDF, SVG).")

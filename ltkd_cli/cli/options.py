@@ -23,9 +23,17 @@ FLAG: dict[str, Any] = {"metavar": ""}
 """For options that take no value: their help shows none."""
 
 
-def _seed(value: int) -> int:
+def checked_seed(value: int) -> int:
+    """The value; UsageError where the generators cannot begin with it."""
     if not 0 <= value < 2**63:
         raise UsageError(f"A seed is a whole number from 0 to 2^63 - 1, not {value}.", "--seed 0")
+    return value
+
+
+def _checked_epochs(option: typer.CallbackParam, value: int | None) -> int | None:
+    if value is not None and value < 0:
+        name = option.opts[0]
+        raise UsageError(f"{name} takes 0 or a number of epochs, not {value}.", f"{name} 1")
     return value
 
 
@@ -120,7 +128,10 @@ Classes = Annotated[
 TensorBoard = Annotated[
     bool,
     typer.Option(
-        "--tensorboard", help="Write TensorBoard event files as well.", rich_help_panel=_MACHINE
+        "--tensorboard",
+        help="Write TensorBoard event files as well.",
+        rich_help_panel=_MACHINE,
+        **FLAG,
     ),
 ]
 Profile = Annotated[
@@ -129,12 +140,13 @@ Profile = Annotated[
         "--profile",
         help="Write a trace of a few steps and name the main costs.",
         rich_help_panel=_MACHINE,
+        **FLAG,
     ),
 ]
 Seed = Annotated[
-    int, typer.Option(help="Weights, order and views all follow from it.", callback=_seed)
+    int, typer.Option(help="Weights, order and views all follow from it.", callback=checked_seed)
 ]
-ViewSeed = Annotated[int, typer.Option(help="Seed of the views.", callback=_seed)]
+ViewSeed = Annotated[int, typer.Option(help="Seed of the views.", callback=checked_seed)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_MACHINE)]
 Precision = Annotated[
     str,
@@ -147,7 +159,7 @@ EvaluateEvery = Annotated[
     int | None,
     typer.Option(
         help="Epochs between looks at the test set; 0 for none before the end.",
-        min=0,
+        callback=_checked_epochs,
         show_default="a tenth of the training",
         rich_help_panel=_MACHINE,
     ),
@@ -163,7 +175,9 @@ Resume = Annotated[
 LogEvery = Annotated[
     int,
     typer.Option(
-        help="Print a line every so many epochs; 0 for none.", rich_help_panel=_MACHINE, min=0
+        help="Print a line every so many epochs; 0 for none.",
+        rich_help_panel=_MACHINE,
+        callback=_checked_epochs,
     ),
 ]
 AsJson = Annotated[

@@ -15,7 +15,7 @@ def evaluate(
     which: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN|CACHE]...",
+            metavar="RUN|CACHE",
             help="Runs by number, name or path, and caches by path.",
             show_default="the newest run",
         ),
@@ -47,9 +47,9 @@ def evaluate(
 
 
 def runs(
-    runs: Annotated[Path, typer.Argument(help="Folder of all runs.", envvar="LTKD_RUNS")] = (
-        DEFAULT_RUNS
-    ),
+    runs: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder of all runs.", envvar="LTKD_RUNS")
+    ] = DEFAULT_RUNS,
     as_json: options.AsJson = False,
 ) -> None:
     """List the runs there are."""

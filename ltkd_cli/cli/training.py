@@ -58,7 +58,7 @@ def teach(
         pretrained=pretrained, views=views, caches=[], seed=seed, device=device,
         precision=precision, evaluate_every=evaluate_every, augment=augment, classes=classes,
     )  # fmt: skip
-    _train(runs, asked, name, log_every, tensorboard=tensorboard, profile=profile)
+    _train(runs, asked, {seed: name}, log_every, tensorboard=tensorboard, profile=profile)
 
 
 @options.with_recipe
@@ -98,6 +98,7 @@ def distill(
     if resume is not None:
         _go_on(context, runs, resume, log_every, tensorboard=tensorboard, profile=profile)
         return
+    names = {seed: name} if seeds is None else _names_by_seed(seeds, name)
     recipe = _recipe_fields(recipe)
     from ..pipeline import requests
 
@@ -107,35 +108,32 @@ def distill(
         pretrained=pretrained, views=None, caches=cache or [], seed=seed, device=device,
         precision=precision, evaluate_every=evaluate_every,
     )  # fmt: skip
-    if seeds is None:
-        _train(runs, asked, name, log_every, tensorboard=tensorboard, profile=profile)
-        return
-    for number in _numbers(seeds):
-        own_name = f"{name}-{number}" if name else None
-        own = replace(asked, seed=number)
-        _train(runs, own, own_name, log_every, tensorboard=tensorboard, profile=profile)
+    _train(runs, asked, names, log_every, tensorboard=tensorboard, profile=profile)
 
 
 def _train(
     runs: Path,
     asked: Any,
-    name: str | None,
+    names: dict[int, str | None],
     log_every: int,
     *,
     tensorboard: bool,
     profile: bool,
 ) -> None:
+    """A run for each seed of `names`, all from the same cache."""
     from .. import console, report
     from .. import runs as run_folders
-    from ..pipeline import requests, training
+    from ..pipeline import preparing, requests, training
 
-    if name is not None:
-        run_folders.check_name(runs, name)
+    for name in names.values():
+        if name is not None:
+            run_folders.check_name(runs, name)
     settings = console.follow(requests.resolve(runs, asked))
-    prepared = training.prepare(settings, console.decoding)
-    watch = training.Watch(tensorboard, profile)
-    run = console.follow(training.start(runs, asked.kind, prepared, name, watch), log_every)
-    report.print_run(run)
+    for seed, name in names.items():
+        prepared = preparing.prepare(replace(settings, seed=seed), console.decoding)
+        watch = training.Watch(tensorboard, profile)
+        run = console.follow(training.start(runs, asked.kind, prepared, name, watch), log_every)
+        report.print_run(run)
 
 
 def _go_on(
@@ -184,11 +182,15 @@ def _is_typed(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _numbers(seeds: str) -> list[int]:
+def _names_by_seed(seeds: str, name: str | None) -> dict[int, str | None]:
+    """The name of the run of each seed; UsageError where `seeds` is no list of seeds."""
     try:
-        return [int(part) for part in seeds.split(",")]
+        numbers = [options.checked_seed(int(part)) for part in seeds.split(",")]
     except ValueError:
         raise UsageError(f"--seeds takes whole numbers, not {seeds!r}.", "--seeds 0,1,2") from None
+    if len(set(numbers)) < len(numbers):
+        raise UsageError(f"--seeds {seeds} names a seed twice.", "--seeds 0,1,2")
+    return {number: f"{name}-{number}" if name else name for number in numbers}
 
 
 def _data_fields(images: dict[str, Any]) -> dict[str, Any]:

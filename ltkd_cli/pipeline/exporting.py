@@ -56,6 +56,7 @@ def export_logits(
 
     `images` replaces fields of the run's own DataSpec.
     """
+    run.require_done()
     device = devices.choose_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
     spec = with_images(TrainSettings.from_json(run.settings).data, images)

@@ -25,10 +25,10 @@ from ..models import Network
 from ..rebalance import balanced_accuracy, is_better, validation_images, validation_rows
 from ..runs import Run
 from .caches import accuracies_in_words
+from .provenance import environment
 from .second_stages import HOWS, TRAINED, Seen, Stage, hits_of, second_stage
 from .settings import TrainSettings
 from .testing import score_on_test
-from .training import environment
 
 
 @dataclass(frozen=True)
@@ -162,11 +162,7 @@ def _check(asked: Rebalancing) -> None:
 
 
 def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> _Source:
-    if not run.done:
-        raise RunError(
-            f"{run.name} is not finished (it is {run.status}).",
-            run.resume_command,
-        )
+    run.require_done()
     device = devices.choose_device(asked.device)
     network = models.load(run.weights).to(device).eval()
     if asked.how != "crt" and not isinstance(network.head, nn.Linear):

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import devices, models, runs
 from ..data import load
-from ..errors import BelowThreshold, RunError, UsageError
+from ..errors import BelowThreshold, UsageError
 from ..evaluate import Scores
 from ..events import Caution, Event, Note
 from ..method import find, options
@@ -131,8 +131,7 @@ def _threshold(text: str) -> tuple[str, float]:
 
 
 def _score_run(run: Run, device_name: str) -> Generator[Event, None, Scored]:
-    if not run.done:
-        raise RunError(f"{run.name} is {run.status}, so it has no scores.", run.resume_command)
+    run.require_done()
     settings = TrainSettings.from_json(run.settings)
     device = devices.choose_device(device_name)
     data = load(settings.data)

@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import platform
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-import numpy as np
 import torch
 
-from .. import __version__, devices, evaluate, models, runs
-from ..cache import Cache
-from ..data import Data, load
+from .. import devices, evaluate, models, runs
 from ..data.decoded import Progress
-from ..data.view import ViewPolicy
 from ..errors import (
+    CacheMismatch,
     DataMismatch,
     Diverged,
     Interrupted,
     LtkdError,
-    MethodError,
     RunError,
-    UsageError,
 )
 from ..events import Checked, Event, Note
 from ..feed import open_feed
 from ..interrupts import stop_requests
-from ..method import Method, Task, find
-from ..models import ModelSpec, Network
 from ..profiling import profiled
 from ..runs import Run
 from ..tensorboard import Log, event_files
-from ..train import EpochEnd, Training, begin, load_state, save_state, train
+from ..train import EpochEnd, Step, Training, begin, load_state, save_state, train
 from . import caches as teacher_caches
+from .preparing import Prepared, members_of, prepare
+from .provenance import crc_sha256, data_record, environment, parent_record
 from .settings import TrainSettings
 from .testing import score_on_test
 
-SECONDS_BETWEEN_STATES = 15.0
-"""A killed run repeats at most about this much, and never more than an epoch."""
+SECONDS_BETWEEN_STATES = 60.0
+"""A killed run repeats at most about this much."""
 
 
 @dataclass(frozen=True)
@@ -55,69 +48,6 @@ class Watch:
     """Event files in the run's folder `tensorboard`."""
     profile: bool = False
     """A trace of a few steps, `trace.json`, and the main costs in words."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything a training needs, checked, before a run folder is made."""
-
-    settings: TrainSettings
-    data: Data
-    caches: tuple[Cache, ...]
-    method: Method
-    network: Network
-    policy: ViewPolicy
-    device: torch.device
-
-
-def prepare(settings: TrainSettings, progress: Progress | None = None) -> Prepared:
-    """Opens and checks all that the settings name; raises the matching LtkdError.
-
-    `progress` hears how many images of how many are decoded, where they must be.
-    """
-    device = devices.choose_device(settings.device)
-    if device.type == "cpu":
-        devices.keep_freed_memory()
-    precision = devices.choose_precision(settings.precision, device)
-    method_class = find(settings.method)
-    caches = tuple(teacher_caches.open_cache(Path(path)) for path in settings.caches)
-    if method_class.needs and not caches:
-        raise MethodError(
-            f"Method {settings.method} learns from a teacher, and no cache is given.",
-            f"ltkd distill --method {settings.method}",
-        )
-    if caches and (settings.recipe.mixup or settings.recipe.cutmix):
-        raise MethodError(
-            f"Method {settings.method} cannot train on mixed images: the cache holds the "
-            "teacher's answers to single images, not to mixtures.",
-            "leave out --mixup and --cutmix",
-        )
-    data = load(settings.data, progress)
-    _check_group(settings, data)
-    for cache in caches:
-        teacher_caches.check(cache, data, method_class.needs)
-    policy = teacher_caches.policy_of(caches) if caches else _policy(settings, data)
-    network = _network(settings, data, method_class, caches)
-    task = _task(settings, data, method_class, caches, network.width)
-    method = build_method(method_class, task, settings.options, settings.seed)
-    resolved = dataclasses.replace(
-        settings,
-        data=data.spec,
-        head=network.spec.head,
-        views=policy.name,
-        view_seed=policy.seed,
-        precision=precision,
-    )
-    return Prepared(resolved, data, caches, method, network, policy, device)
-
-
-def build_method(
-    method_class: type[Method], task: Task, options: dict[str, Any], seed: int
-) -> Method:
-    """A method whose throw-away layers follow from the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return method_class(task, **options)
 
 
 def start(
@@ -131,11 +61,15 @@ def start(
     for cache in prepared.caches:
         yield from teacher_caches.introduce(cache, type(prepared.method))
     label = f"{settings.method}-{settings.model}"
-    run = runs.create(root, kind, label, settings.as_json(), name)
-    run.update(
+    run = runs.create(
+        root,
+        kind,
+        label,
+        settings.as_json(),
+        name,
         environment=environment(prepared.device),
-        data=_data_record(prepared.data),
-        parents=[_parent(cache) for cache in prepared.caches],
+        data=data_record(prepared.data),
+        parents=[parent_record(cache) for cache in prepared.caches],
         seconds=0.0,
     )
     return (yield from _fit(run, prepared, watch or Watch()))
@@ -151,25 +85,20 @@ def resume(
             f"The training images of {run.name} are not what they were when it began.",
             f"ltkd {run.kind}, for a new run",
         )
+    for cache, parent in zip(prepared.caches, run.record["parents"], strict=True):
+        if crc_sha256(cache) != parent["crc_sha256"]:
+            raise CacheMismatch(
+                f"The answers in {cache.path} are not those that {run.name} began with.",
+                f"ltkd {run.kind} --cache {quote(str(cache.path))}, for a new run",
+            )
     return (yield from _fit(run, prepared, watch or Watch()))
-
-
-def environment(device: torch.device) -> dict[str, str]:
-    """Versions and machine that a result may depend on."""
-    return {
-        "ltkd": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": version("torchvision"),
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "device": devices.describe(device),
-    }
 
 
 def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, Run]:
     """Trains in the folder of a run, which knows at any moment whether it can go on."""
     with run.held(), stop_requests() as stop:
+        if runs.read(run.path).done:  # by another process, before this one held the run
+            return runs.read(run.path)
         run.update(status="running")
         try:
             yield from _train(run, prepared, watch, stop)
@@ -212,7 +141,7 @@ def _train(run: Run, prepared: Prepared, watch: Watch, stop: Callable[[], bool])
         prepared.caches,
         prepared.method.needs,
         prepared.device,
-        members=_members(settings, prepared.data),
+        members=members_of(settings, prepared.data),
         jitter_seed=settings.seed if settings.augment == "jitter" else None,
     )
     events = train(training, feed, settings.recipe, settings.seed, settings.precision, stop)
@@ -241,7 +170,9 @@ def _epochs(
     settings = prepared.settings
     for event in events:
         yield event
-        if isinstance(event, EpochEnd):
+        if isinstance(event, Step) and event.batch % settings.recipe.accumulate == 0:
+            keeper.keep_if_due()
+        elif isinstance(event, EpochEnd):
             record: dict[str, Any] = dataclasses.asdict(event)
             last = event.epoch == settings.recipe.epochs
             if settings.evaluate_every and event.epoch % settings.evaluate_every == 0 and not last:
@@ -259,23 +190,6 @@ def _event_files(run: Run, training: Training, watch: Watch) -> AbstractContextM
     return event_files(run.path / "tensorboard", training.epoch + 1)
 
 
-def _check_group(settings: TrainSettings, data: Data) -> None:
-    if settings.classes != "all" and not data.groups.classes(settings.classes):
-        raise UsageError(
-            f"{data.name} has no {settings.classes} classes ({data.groups.describe()}).",
-            "--groups rank",
-        )
-
-
-def _members(settings: TrainSettings, data: Data) -> torch.Tensor | None:
-    """Rows of the group that an expert is trained on; None for everyone else."""
-    group = settings.classes
-    if group == "all":
-        return None
-    wanted = torch.tensor(data.groups.classes(group))
-    return torch.nonzero(torch.isin(data.train.labels, wanted)).flatten()
-
-
 class _Keeper:
     """Writes the training state into the run folder from time to time, with the seconds spent."""
 
@@ -289,7 +203,7 @@ class _Keeper:
         """Spent on the run so far, over all its parts."""
         return self.before + time.perf_counter() - self.began
 
-    def keep_if_due(self, at_once: bool) -> None:
+    def keep_if_due(self, at_once: bool = False) -> None:
         if at_once or time.perf_counter() - self.kept > SECONDS_BETWEEN_STATES:
             self.keep()
 
@@ -318,80 +232,6 @@ def _finish(run: Run, prepared: Prepared, training: Training, keeper: _Keeper) -
 
 def _score(prepared: Prepared, training: Training, precision: str) -> evaluate.Scores:
     return score_on_test(training.final_network, prepared.data, prepared.device, precision)
-
-
-def _policy(settings: TrainSettings, data: Data) -> ViewPolicy:
-    return ViewPolicy(settings.views or data.views, settings.view_seed)
-
-
-def _network(
-    settings: TrainSettings, data: Data, method: type[Method], caches: tuple[Cache, ...]
-) -> Network:
-    """The student, with the head and the projection that its method asks for."""
-    spec = ModelSpec(
-        name=settings.model,
-        classes=len(data.train.class_names),
-        head=settings.head or method.head,
-        mean=data.mean,
-        std=data.std,
-        pretrained=settings.pretrained,
-    )
-    network = models.build(spec, settings.seed)
-    widths = tuple(cache.layout.width for cache in caches)
-    projection = method.projection(network.width, widths) if caches else 0
-    if projection:
-        network = models.build(dataclasses.replace(spec, projection=projection), settings.seed)
-    return network
-
-
-def _task(
-    settings: TrainSettings,
-    data: Data,
-    method: type[Method],
-    caches: tuple[Cache, ...],
-    student_width: int,
-) -> Task:
-    members, labels = _members(settings, data), data.train.labels
-    trained_on = labels if members is None else labels[members]
-    return Task(
-        class_counts=torch.bincount(trained_on, minlength=len(data.train.class_names)),
-        labels=data.train.labels,
-        groups=data.groups,
-        student_width=student_width,
-        teachers=tuple(teacher_caches.teacher_of(cache) for cache in caches),
-        seed=settings.seed,
-    )
-
-
-def _data_record(data: Data) -> dict[str, Any]:
-    return {
-        "name": data.name,
-        "train": data.train.fingerprint,
-        "test": data.test.fingerprint,
-        "test_split": data.test.split,
-        "class_names": list(data.train.class_names),
-        "class_counts": data.train.class_counts(),
-        "groups": dataclasses.asdict(data.groups),
-    }
-
-
-def _parent(cache: Cache) -> dict[str, Any]:
-    names = (
-        "fingerprint",
-        "teacher_run",
-        "teacher_sha256",
-        "teacher_method",
-        "view_policy",
-        "view_seed",
-    )
-    return {
-        "kind": "cache",
-        "path": str(cache.path),
-        "crc_sha256": hashlib.sha256(cache.tensor("crc").numpy().tobytes()).hexdigest(),
-        "teacher_model": cache.attributes["teacher_model"]["name"],
-        "views_per_image": teacher_caches.views_per_image(cache)[0],
-        **{name: cache.attributes[name] for name in names},
-    }
 
 
 def _in_words(prepared: Prepared) -> str:

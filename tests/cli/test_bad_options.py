@@ -40,6 +40,8 @@ TEACH = [
     (("--schedule", "nonsense"), "no schedule 'nonsense'", "--schedule cosine"),
     (("--seed", "-1"), "A seed is a whole number from 0", "--seed 0"),
     (("--seed", str(2**63)), "A seed is a whole number from 0", "--seed 0"),
+    (("--log-every", "-1"), "--log-every takes 0 or a number", "--log-every 1"),
+    (("--evaluate-every", "-1"), "--evaluate-every takes 0 or", "--evaluate-every 1"),
     (("--groups", "nonsense"), "not by 'nonsense'", "--groups auto"),
     (("--imbalance", "0.5"), "The imbalance is 1 or more", "--imbalance 100"),
     (("--imbalance-type", "nonsense"), "exp or step, not 'nonsense'", "--imbalance-type exp"),
@@ -111,6 +113,27 @@ EVAL = [
 @pytest.mark.parametrize(("options", "problem", "hint"), EVAL, ids=[" ".join(e[0]) for e in EVAL])
 def test_eval_refuses(ltkd, story, options, problem, hint):
     assert refused(ltkd("eval", *options), 2, problem, hint)
+
+
+SEEDS = [
+    ("a,b", "--seeds takes whole numbers, not 'a,b'"),
+    ("", "--seeds takes whole numbers, not ''"),
+    ("1,2,1", "--seeds 1,2,1 names a seed twice"),
+    ("1,-2", "A seed is a whole number from 0"),
+]
+
+
+@pytest.mark.parametrize(("seeds", "problem"), SEEDS)
+def test_seeds_are_checked_before_the_first_is_trained(ltkd, story, seeds, problem):
+    assert refused(ltkd("distill", "--seeds", seeds), 2, problem, "--seed")
+    assert len(list((story / "runs").iterdir())) == 3
+
+
+def test_the_names_of_all_seeds_must_be_free_before_the_first_is_trained(ltkd, story):
+    (story / "runs/mine-2").mkdir()
+    said = ltkd("distill", "--seeds", "1,2", "--name", "mine")
+    assert refused(said, 1, "There is runs/mine-2 already", "ltkd runs")
+    assert not (story / "runs/mine-1").exists()
 
 
 @pytest.mark.parametrize("name", ["../outside", ".hidden", "", "a/b"])

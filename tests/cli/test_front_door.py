@@ -1,11 +1,13 @@
 """Help, versions and usage errors: at once, in words, with the next command."""
 
+import io
 import subprocess
 import sys
 
 import pytest
 
 from ltkd_cli import __version__
+from ltkd_cli.cli import main
 from ltkd_cli.recipe import PRESETS, Recipe
 
 LIGHT = """
@@ -46,7 +48,6 @@ def test_without_a_command_the_help_comes_once(ltkd, command):
         (("teach", "--epochs"), "'--epochs' requires an argument", "ltkd teach --help"),
         (("distill", "stray"), "stray", "ltkd distill --help"),
         (("cache", "nonsense"), "No such command 'nonsense'", "ltkd cache --help"),
-        (("teach", "--log-every", "-1"), "'--log-every'", "ltkd teach --help"),
     ],
 )
 def test_a_usage_error_names_what_is_wrong_and_where_the_help_is(ltkd, command, problem, hint):
@@ -76,3 +77,14 @@ def test_the_help_of_a_command_is_not_cut_off_on_a_narrow_terminal(ltkd, command
     assert said.code == 0
     assert "…" not in said.out
     assert max(map(len, said.out.splitlines())) <= 80
+
+
+def test_letters_that_a_terminal_lacks_are_no_error(empty, monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii"))
+    monkeypatch.setattr(sys, "argv", ["ltkd", "data"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    sys.stdout.flush()
+    assert ended.value.code == 0
+    assert b"0 ????" in written.getvalue()

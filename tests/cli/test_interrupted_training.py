@@ -28,13 +28,13 @@ def metrics(folder, without=TIMES):
 class CtrlC(io.StringIO):
     """Standard error of a user who presses Ctrl-C when a certain text appears there."""
 
-    def __init__(self, text):
+    def __init__(self, text, times=1):
         super().__init__()
-        self.text = text
+        self.text, self.times = text, times
 
     def write(self, written):
-        if self.text in written:
-            self.text = "\0"  # pressed once
+        while self.text in written and self.times:
+            self.times -= 1
             os.kill(os.getpid(), signal.SIGINT)
         return super().write(written)
 
@@ -81,6 +81,22 @@ def test_stopped_again_and_again_it_still_ends_in_the_same_bytes(ltkd, story, wh
         command = ("teach", "--resume", "last", "--log-every", 1)
     assert ltkd(*command).code == 0
     assert_same_run(folder, whole / "teach")
+
+
+def test_a_second_ctrl_c_stops_at_once_and_the_run_can_still_go_on(ltkd, story, whole):
+    said = ltkd("teach", *LONG, "--name", "mine", stderr=CtrlC("epoch 3: ", times=2))
+    assert said.code == 130
+    assert said.err.splitlines()[-1] == "try: ltkd runs"
+    assert runs.find(Path("runs"), "mine").status == "interrupted"
+    assert ltkd("teach", "--resume", "last").code == 0
+    assert_same_run(story / "runs/mine", whole / "teach")
+
+
+def test_ctrl_c_before_anything_was_begun_is_said_too(ltkd, story):
+    said = ltkd("distill", *LONG, stderr=CtrlC("using the newest cache"))
+    assert said.code == 130
+    assert said.err.splitlines()[-2:] == ["interrupted: stopped before the end.", "try: ltkd runs"]
+    assert len(list((story / "runs").iterdir())) == 3
 
 
 KILLED = """
@@ -158,9 +174,10 @@ def test_a_state_of_another_training_is_a_checkpoint_error(ltkd, story):
     assert "state.pt" in said.err
 
 
-def test_an_unfinished_run_has_no_scores(ltkd, story):
+@pytest.mark.parametrize("command", ["eval", "export-logits", "rebalance"])
+def test_an_unfinished_run_has_no_scores_and_no_weights(ltkd, story, command):
     runs.find(Path("runs"), "2").update(status="interrupted")
-    said = ltkd("eval", "2")
+    said = ltkd(command, "2")
     assert said.code == 1
     assert "0002-distill-bkd-resnet8 is interrupted" in said.err
     assert said.err.splitlines()[-1] == "try: ltkd distill --resume runs/0002-distill-bkd-resnet8"
@@ -172,3 +189,12 @@ def test_the_images_of_a_resumed_run_must_be_the_same(ltkd, story):
     said = ltkd("teach", "--resume", "1")
     assert said.code == 3
     assert "are not what they were when it began" in said.err
+
+
+def test_the_answers_for_a_resumed_student_must_be_the_same(ltkd, story, cache):
+    assert ltkd("distill", *LONG, "--name", "mine", stderr=CtrlC("epoch 2: ")).code == 130
+    assert ltkd("teach", *LONG, "--seed", 3, "--name", "other").code == 0
+    assert ltkd("export-logits", "other", "--views", 4, "-o", cache, "--force").code == 0
+    said = ltkd("distill", "--resume", "mine")
+    assert said.code == 3
+    assert "are not those that mine began with" in said.err

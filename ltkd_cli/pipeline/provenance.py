@@ -1,0 +1,68 @@
+"""What run.json says of where a run comes from: machine, images, teachers."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__, devices
+from ..cache import Cache
+from ..data import Data
+from . import caches as teacher_caches
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Versions and machine that a result may depend on."""
+    return {
+        "ltkd": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "device": devices.describe(device),
+    }
+
+
+def data_record(data: Data) -> dict[str, Any]:
+    """The images that a run was trained and scored on."""
+    return {
+        "name": data.name,
+        "train": data.train.fingerprint,
+        "test": data.test.fingerprint,
+        "test_split": data.test.split,
+        "class_names": list(data.train.class_names),
+        "class_counts": data.train.class_counts(),
+        "groups": dataclasses.asdict(data.groups),
+    }
+
+
+def parent_record(cache: Cache) -> dict[str, Any]:
+    """A teacher, by its cache, with the hashes that tell it from any other."""
+    names = (
+        "fingerprint",
+        "teacher_run",
+        "teacher_sha256",
+        "teacher_method",
+        "view_policy",
+        "view_seed",
+    )
+    return {
+        "kind": "cache",
+        "path": str(cache.path),
+        "crc_sha256": crc_sha256(cache),
+        "teacher_model": cache.attributes["teacher_model"]["name"],
+        "views_per_image": teacher_caches.views_per_image(cache)[0],
+        **{name: cache.attributes[name] for name in names},
+    }
+
+
+def crc_sha256(cache: Cache) -> str:
+    """SHA-256 of the checksums of all answers: equal for equal answers."""
+    return hashlib.sha256(cache.tensor("crc").numpy().tobytes()).hexdigest()

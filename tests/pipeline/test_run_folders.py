@@ -1,0 +1,88 @@
+"""Run folders: numbers, names and what is found by them."""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+from ltkd_cli import runs
+from ltkd_cli.errors import RunError
+
+
+def create(root, label="ce-resnet8", kind="teach", name=None):
+    return runs.create(root, kind, label, {"method": "ce"}, name)
+
+
+def test_processes_that_begin_at_once_take_different_numbers(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    labels = [f"label-{number}" for number in range(12)]
+    with ProcessPoolExecutor(3, spawn) as pool:
+        made = list(pool.map(create, [tmp_path] * len(labels), labels))
+    assert sorted(run.name[:4] for run in made) == [f"{n:04d}" for n in range(1, 13)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(run.name for run in made)
+
+
+def test_numbers_go_on_from_the_highest_and_beyond_four_digits(tmp_path):
+    (tmp_path / "9999-teach-ce-resnet8").mkdir()
+    assert create(tmp_path).name == "10000-teach-ce-resnet8"
+    assert create(tmp_path).name == "10001-teach-ce-resnet8"
+
+
+def test_a_label_that_is_no_folder_name_becomes_one(tmp_path):
+    assert create(tmp_path, "ce-timm/vit tiny").name == "0001-teach-ce-timm-vit-tiny"
+
+
+def test_a_run_is_never_overwritten(tmp_path):
+    create(tmp_path, name="mine").log({"epoch": 1})
+    with pytest.raises(RunError, match="mine already"):
+        create(tmp_path, name="mine")
+    assert (tmp_path / "mine/metrics.jsonl").exists()
+
+
+def test_the_newest_finished_run_of_a_kind_is_found(tmp_path):
+    for kind in ("teach", "distill", "teach"):
+        create(tmp_path, kind=kind).update(status="done")
+    create(tmp_path, kind="teach")
+    assert runs.newest(tmp_path, "teach").name == "0003-teach-ce-resnet8"
+    assert runs.newest(tmp_path, "distill").name == "0002-distill-ce-resnet8"
+    assert runs.newest(tmp_path, "teach", done=False).name == "0004-teach-ce-resnet8"
+
+
+def test_the_newest_is_the_newest_in_any_time_zone(tmp_path):
+    times = ("2026-03-29T02:30:00+02:00", "2026-03-29T01:45:00+01:00", "2026-03-29T00:40:00+00:00")
+    for created in times:
+        create(tmp_path).update(created=created, status="done")
+    assert [run.name[:4] for run in runs.all_runs(tmp_path)] == ["0001", "0003", "0002"]
+
+
+def test_a_line_cut_off_by_a_kill_is_no_metric(tmp_path):
+    run = create(tmp_path)
+    run.log({"epoch": 1})
+    with run.metrics.open("a") as file:
+        file.write('{"epoch": 2, "te')
+    assert run.read_metrics() == [{"epoch": 1}]
+    run.keep_metrics_to(1)
+    assert run.metrics.read_text() == '{"epoch": 1}\n'
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "mine"}', "\xff"])
+def test_a_run_json_that_is_none_is_named(tmp_path, text):
+    run = create(tmp_path)
+    (run.path / "run.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(RunError, match=r"run\.json"):
+        runs.read(run.path)
+
+
+def test_a_run_of_a_newer_format_is_refused(tmp_path):
+    run = create(tmp_path)
+    run.update(format=2)
+    with pytest.raises(RunError, match="run format 2"):
+        runs.read(run.path)
+
+
+def test_two_cannot_hold_a_run(tmp_path):
+    run = create(tmp_path)
+    with run.held(), pytest.raises(RunError, match="another process"), run.held():
+        pass
+    with run.held():
+        pass
