@@ -25,7 +25,7 @@ lint: $(INSTALLED)
 	.venv/bin/mypy
 
 bench: $(INSTALLED)
-	.venv/bin/python -m benchmarks
+	.venv/bin/python -m benchmarks.speed
 
 # What the documentation repeats of the code; a test fails when this was forgotten.
 docs: $(INSTALLED)

@@ -70,7 +70,8 @@ def describe(device: torch.device) -> str:
     """Name of the device for people and for provenance."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
 
 
 def _gains_from_bfloat16(device: torch.device) -> bool:

@@ -28,7 +28,7 @@ class Recipe:
     ] = (0.8, 0.9)
     decay: Annotated[float, "factor of the step schedule at each milestone"] = 0.01
     warmup_epochs: Annotated[int, "epochs of linear warm-up"] = 0
-    warmup_start: Annotated[float, "share of the learning rate in the first epoch"] = 0.0
+    warmup_start: Annotated[float, "share of the learning rate in the first epoch"] = 0.1
     clip_norm: Annotated[float, "largest norm of the gradient; 0 for no clipping"] = 0.0
     accumulate: Annotated[int, "batches whose gradients make one step"] = 1
     average_decay: Annotated[
@@ -91,6 +91,7 @@ def _check(recipe: Recipe) -> None:
     for name in ("epochs", "batch_size", "accumulate"):
         _require(getattr(recipe, name) >= 1, name, "must be at least 1")
     _require(recipe.learning_rate > 0, "learning_rate", "must be above 0")
+    _require(recipe.warmup_start > 0, "warmup_start", "must be above 0")
     for name in ("momentum", "average_decay", "warmup_start"):
         _require(0 <= getattr(recipe, name) <= 1, name, "must lie between 0 and 1")
     for name in ("weight_decay", "clip_norm", "mixup", "cutmix", "warmup_epochs", "decay"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -173,7 +174,10 @@ def train(
 def save_state(training: Training, path: Path) -> None:
     """Writes the training state so that a kill at any moment leaves the old or the new one."""
     temporary = path.with_name(f".{path.name}.new")
-    torch.save(training.snapshot(), temporary)
+    with temporary.open("wb") as file:  # a full disk is then an OSError, as everywhere else
+        torch.save(training.snapshot(), file)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
 
 

@@ -52,6 +52,7 @@ def test_milestones_are_shares_so_that_a_shorter_training_keeps_its_shape():
         {"learning_rate": 0.0},
         {"momentum": 1.5},
         {"weight_decay": -1.0},
+        {"warmup_epochs": 5, "warmup_start": 0.0},
         {"milestones": (120.0,)},
         {"schedule": "linear"},
         {"mixup": 0.2, "cutmix": 1.0},
@@ -59,7 +60,7 @@ def test_milestones_are_shares_so_that_a_shorter_training_keeps_its_shape():
     ],
 )
 def test_names_the_option_that_is_out_of_range(wrong):
-    with pytest.raises(UsageError, match=next(iter(wrong)).replace("_", "[-_ ]")):
+    with pytest.raises(UsageError, match=list(wrong)[-1 if "warmup_start" in wrong else 0].replace("_", "[-_ ]")):
         resolve("ldam", wrong)
 
 

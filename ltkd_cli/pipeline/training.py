@@ -236,8 +236,11 @@ def _score(prepared: Prepared, training: Training, precision: str) -> evaluate.S
 
 def _in_words(prepared: Prepared) -> str:
     settings, data = prepared.settings, prepared.data
+    members = members_of(settings, data)
+    images = len(data.train.labels if members is None else members)
+    groups = "" if members is None else f"{settings.classes} classes of "
     return (
-        f"{settings.model} by {settings.method} on {data.name} ({len(data.train.labels):,} images, "
+        f"{settings.model} by {settings.method} on {groups}{data.name} ({images:,} images, "
         f"{len(data.train.class_names)} classes), recipe {settings.recipe_name}, "
         f"epochs {settings.recipe.epochs}, seed {settings.seed}, {settings.precision} on "
         f"{devices.describe(prepared.device)}"
