@@ -60,7 +60,9 @@ def test_milestones_are_shares_so_that_a_shorter_training_keeps_its_shape():
     ],
 )
 def test_names_the_option_that_is_out_of_range(wrong):
-    with pytest.raises(UsageError, match=list(wrong)[-1 if "warmup_start" in wrong else 0].replace("_", "[-_ ]")):
+    with pytest.raises(
+        UsageError, match=list(wrong)[-1 if "warmup_start" in wrong else 0].replace("_", "[-_ ]")
+    ):
         resolve("ldam", wrong)
 
 
