@@ -158,6 +158,12 @@ def _cautions(cache: Cache, method: type[Method], scores: dict[str, Any]) -> Ite
             f"The source of {name_of(method)} trains its teacher by {method.teacher}; "
             f"the teacher of {cache.path} was trained by {trained_by}."
         )
+    head = cache.attributes["teacher_model"]["head"]
+    if "cosine" in method.head and head != method.head:
+        yield Caution(
+            f"The source of {name_of(method)} ends its teacher in a {method.head} layer; that of "
+            f"{cache.path} ends in a {head} one. Train it with: ltkd teach --head {method.head}"
+        )
     chance = 1 / cache.layout.classes
     if scores["all"]["accuracy"] <= chance:
         yield Caution(f"The teacher of {cache.path} is no better than chance ({chance:.1%}).")

@@ -48,6 +48,12 @@ def test_cbd_learns_from_two_kinds_of_teachers_through_a_projection_that_stays(e
     assert models.describe(student).parameters == record_of("student")["parameters"]
 
 
+def test_cbd_says_so_where_the_teacher_ends_in_another_layer(empty, capsys):
+    teach("plain")
+    assert run(["distill", "--method", "cbd", *SHORT, "--cache", "plain.h5"]) == 0
+    assert "ltkd teach --head cosine:20" in capsys.readouterr().err
+
+
 def test_several_caches_must_hold_the_same_views(empty, capsys):
     teach("one")
     assert run(["export-logits", "one", "--views", "2", "--view-seed", "5", "-o", "other.h5"]) == 0
