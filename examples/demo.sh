@@ -6,7 +6,14 @@ rm -rf demo
 mkdir demo
 cd demo
 
-say() { printf '\n\033[1m$ %s\033[0m\n' "$*"; "$@"; }
+bold=''
+plain=''
+if [ -t 1 ]; then
+    bold=$'\033[1m'
+    plain=$'\033[0m'
+fi
+
+say() { printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"; "$@"; }
 
 say ltkd data digits-lt
 say ltkd teach --name teacher
