@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import online, timing
+from benchmarks import timing
+from benchmarks.contender import Contender
 from ltkd_cli import devices, models
 from ltkd_cli.cache import Cache, CacheWriter, Layout
 from ltkd_cli.data import ImageSet
@@ -42,6 +43,8 @@ def main() -> None:
     """Measures, prints a table and writes JSON."""
     arguments = parse()
     device = devices.choose_device(arguments.device)
+    if device.type == "cpu":
+        devices.keep_freed_memory()  # as `ltkd` does before it trains
     images = random_images(arguments.images)
     results = {
         "machine": timing.machine(device),
@@ -79,19 +82,18 @@ def against_online(
     images: ImageSet, cache: Cache, teacher: str, student: str, device: torch.device, rounds: int
 ) -> dict[str, object]:
     """How many times as long an epoch of online distillation takes."""
-    pixels = images.images.resident
-    assert pixels is not None
-    contenders = {
-        "online": online.epoch(
-            network(student), network(teacher), pixels, images.labels, BATCH, device, workers=2
-        ),
-        "cache, float32": epoch_of(images, cache, "kd", student, "float32", device),
-        "cache, default": epoch_of(images, cache, "kd", student, "auto", device),
-    }
-    seconds = timing.in_turn(contenders, rounds)
-    found = {
-        name: timing.ratios(seconds, "online", name) for name in contenders if name != "online"
-    }
+    shared = (
+        "--teacher", teacher, "--student", student, "--cache", str(cache.path),
+        "--images", str(len(images.labels)), "--device", str(device),
+    )  # fmt: skip
+    with (
+        Contender("online", *shared) as plain,
+        Contender("cache", *shared, "--precision", "float32") as in_float32,
+        Contender("cache", *shared) as by_default,
+    ):
+        contenders = {"online": plain, "float32": in_float32, "default": by_default}
+        seconds = timing.in_turn(contenders, rounds)
+    found = {name: timing.ratios(seconds, "online", name) for name in ("float32", "default")}
     show(f"times as fast as online, {teacher} to {student}", found, "at least 3 (5 by default)")
     return {"seconds": seconds, "ratios": found}
 
