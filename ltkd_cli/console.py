@@ -155,7 +155,8 @@ class _Screen:
             case Facts(title, rows):
                 facts(title, rows)
             case Checked():
-                note(f"  epoch {event.epoch}: test accuracy {accuracies(event.accuracy)}")
+                what = f"{event.split} accuracy {accuracies(event.accuracy)}"
+                note(f"  epoch {event.epoch}: {what}")
             case EpochEnd():
                 self._end_epoch(event)
             case Step():

@@ -32,10 +32,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class Checked:
-    """Test accuracy in the middle of a training, by group, in [0, 1]; None for an empty group."""
+    """Accuracy in the middle of a training."""
 
     epoch: int
+    split: str
+    """`test`, or `validation` where images were held out."""
     accuracy: dict[str, float | None]
+    """By group, in [0, 1]; None for an empty group."""
 
 
 @dataclass(frozen=True)

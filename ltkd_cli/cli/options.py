@@ -73,6 +73,15 @@ ImbalanceSeed = Annotated[
     int | None,
     typer.Option(help="Chooses which images are kept.", rich_help_panel=_DATA, show_default="0"),
 ]
+Validation = Annotated[
+    int | None,
+    typer.Option(
+        help="Training images of each class to hold out for validation, at most half of a class; "
+        "taken before the long tail is made.",
+        rich_help_panel=_DATA,
+        show_default="0",
+    ),
+]
 ImageSize = Annotated[
     int | None,
     typer.Option(help="Height and width in pixels.", rich_help_panel=_DATA),
@@ -158,7 +167,8 @@ Precision = Annotated[
 EvaluateEvery = Annotated[
     int | None,
     typer.Option(
-        help="Epochs between looks at the test set; 0 for none before the end.",
+        help="Epochs between looks at the validation images, or at the test set where none are "
+        "held out; 0 for none before the end.",
         callback=_checked_epochs,
         show_default="a tenth of the training",
         rich_help_panel=_MACHINE,
@@ -191,6 +201,7 @@ DATA_FIELDS = {
     "imbalance": "imbalance",
     "imbalance_type": "imbalance_type",
     "imbalance_seed": "imbalance_seed",
+    "validation": "validation",
     "image_size": "image_size",
     "groups": "groups",
     "download": "download",
@@ -209,8 +220,8 @@ def with_data(command: Callable[..., None]) -> Callable[..., None]:
     kinds = dict(
         zip(
             DATA_FIELDS,
-            (Data, DataRoot, TestList, Imbalance, ImbalanceType, ImbalanceSeed, ImageSize,
-             GroupRule, Download),
+            (Data, DataRoot, TestList, Imbalance, ImbalanceType, ImbalanceSeed,
+             Validation, ImageSize, GroupRule, Download),
             strict=True,
         )
     )  # fmt: skip

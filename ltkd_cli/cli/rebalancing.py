@@ -36,7 +36,7 @@ def rebalance(
     validation: Annotated[
         int | None,
         typer.Option(
-            help="Training images of each class to validate on.",
+            help="Training images of each class to validate on, for a run that held none out.",
             show_default="100, fewer where there are many classes",
         ),
     ] = None,

@@ -24,6 +24,9 @@ def evaluate(
         str | None,
         typer.Option(help="all, head, medium or tail (many and few are known as well)."),
     ] = None,
+    on: Annotated[
+        str, typer.Option(help="test, or validation for the images that a run held out.")
+    ] = "test",
     as_json: options.AsJson = False,
     fail_under: Annotated[
         list[str] | None,
@@ -38,7 +41,7 @@ def evaluate(
 
     names = scoring.splits(split)
     least = scoring.thresholds(fail_under or [])
-    scored = console.follow(scoring.score(runs, which or [], device))
+    scored = console.follow(scoring.score(runs, which or [], device, on))
     if as_json:
         console.document(report.scores_document(scored, names))
     else:

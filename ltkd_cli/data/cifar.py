@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import DataError
 from ..splits import group_classes
 from .arraydata import Labelled, image_set
+from .heldout import SPLIT, hold_out
 from .imageset import Data, DataSpec
 from .longtail import long_tail_rows
 
@@ -61,11 +62,11 @@ def load_cifar(spec: DataSpec) -> Data:
     size = spec.image_size or SIZE
     spec = replace(spec, root=spec.root or ROOT, imbalance=imbalance, image_size=size)
     parts, names = _read(spec)
-    labels = parts["train"].labels
+    rest, held = hold_out(parts["train"], spec)
     kind, seed = spec.imbalance_type, spec.imbalance_seed
-    largest = len(labels) // len(names)
-    rows = long_tail_rows(labels, len(names), largest, imbalance, kind, seed)
-    train = image_set(spec.data, "train", parts["train"].take(rows), names, size)
+    largest = len(rest.labels) // len(names)
+    rows = long_tail_rows(rest.labels, len(names), largest, imbalance, kind, seed)
+    train = image_set(spec.data, "train", rest.take(rows), names, size)
     return Data(
         spec=spec,
         name=spec.data,
@@ -75,6 +76,7 @@ def load_cifar(spec: DataSpec) -> Data:
         mean=MEAN,
         std=STD,
         views="crop-flip",
+        validation=None if held is None else image_set(spec.data, SPLIT, held, names, size),
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..splits import choose_rows, group_classes
 from .arraydata import Labelled, image_set
 from .decode import Pixels
+from .heldout import SPLIT, hold_out
 from .imageset import Data, DataSpec
 from .longtail import long_tail_rows
 from .statistics import channel_statistics
@@ -45,6 +46,7 @@ def load_digits(spec: DataSpec) -> Data:
     everything = _read()
     test_rows = choose_rows(everything.labels, [TEST_PER_CLASS] * CLASSES, TEST_SEED)
     rest = everything.take(np.setdiff1d(np.arange(len(everything.labels)), test_rows))
+    rest, held = hold_out(rest, spec)
     train = rest.take(_training_rows(rest.labels, spec, imbalance))
     names = tuple(str(digit) for digit in range(CLASSES))
     train_set = image_set(NAME, "train", train, names, size)
@@ -58,6 +60,7 @@ def load_digits(spec: DataSpec) -> Data:
         mean=mean,
         std=std,
         views="crop",
+        validation=None if held is None else image_set(NAME, SPLIT, held, names, size),
     )
 
 

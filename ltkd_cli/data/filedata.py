@@ -12,6 +12,7 @@ from ..splits import group_classes
 from .decode import dimensions, quietly
 from .decoded import Progress, open_images
 from .files import ImageFiles, Listing, image_files
+from .heldout import SPLIT, hold_out
 from .imageset import Data, DataSpec, Images, ImageSet, fingerprint
 from .longtail import long_tail_rows
 from .statistics import Statistics, channel_statistics
@@ -31,11 +32,13 @@ def data_of_listings(
 
     Only files that are trained or tested on are read. DataError where some cannot be.
     """
+    train, held = hold_out(train, spec)
     train = _subset(train, spec)
-    splits = [image_files(train), image_files(test)]
+    listings = [train, test] if held is None else [train, test, replace(held, split=SPLIT)]
+    splits = [image_files(listing) for listing in listings]
     size = spec.image_size or _own_size(splits[0])
     images = open_images(splits, size, progress)
-    sets = [_image_set(*parts) for parts in zip((train, test), splits, images, strict=True)]
+    sets = [_image_set(*parts) for parts in zip(listings, splits, images, strict=True)]
     mean, std = _statistics(splits[0], images[0])
     return Data(
         spec=replace(spec, image_size=size),
@@ -46,6 +49,7 @@ def data_of_listings(
         mean=mean,
         std=std,
         views="crop-flip",
+        validation=None if held is None else sets[2],
     )
 
 

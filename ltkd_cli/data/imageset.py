@@ -30,6 +30,8 @@ class DataSpec:
     """`exp` or `step`."""
     imbalance_seed: int = 0
     """Chooses which images a long-tailed subset keeps."""
+    validation: int = 0
+    """Training images of each class held out for validation, at most half of a class."""
     image_size: int | None = None
     """Height and width in pixels; None for the set's own."""
     groups: str = "auto"
@@ -61,7 +63,7 @@ class ImageSet:
 
     name: str
     split: str
-    """What it was read from: `train`, `test` or `val`."""
+    """What it was read from: `train`, `test` or `val`; `validation` where it was held out."""
     images: Images
     labels: Tensor
     """int64 [N]."""
@@ -92,6 +94,8 @@ class Data:
     """Standard deviation of each channel, in the same unit."""
     views: str
     """View policy that suits these images unless told otherwise."""
+    validation: ImageSet | None = None
+    """Images held out of the training set, where that was asked for."""
 
 
 def fingerprint(

@@ -37,6 +37,7 @@ def data_record(data: Data) -> dict[str, Any]:
         "train": data.train.fingerprint,
         "test": data.test.fingerprint,
         "test_split": data.test.split,
+        "validation": data.validation.fingerprint if data.validation else None,
         "class_names": list(data.train.class_names),
         "class_counts": data.train.class_counts(),
         "groups": dataclasses.asdict(data.groups),

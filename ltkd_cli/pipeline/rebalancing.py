@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import devices, evaluate, models, runs
-from ..data import Data, load
+from ..data import Data, ImageSet, load
 from ..data.decoded import Progress
 from ..data.view import ViewPolicy, view
 from ..errors import DataMismatch, MethodError, RunError, UsageError
@@ -38,7 +38,7 @@ class Rebalancing:
     how: str
     strength: float | None = None
     validation: int | None = None
-    """Validation images of each class."""
+    """Training images of each class to validate on, for a run that held none out."""
     views: int = 8
     device: str = "auto"
 
@@ -103,13 +103,10 @@ def rebalance(
     if name:
         runs.check_name(root, name)
     source = _open(run, asked, progress)
+    _check_held_out(source, asked)
     yield from _cautions(source, asked)
-    held, views = _validation(source, asked)
-    yield Note(_catch(source, asked, len(held), views))
-    rows = torch.arange(len(source.data.train.labels)) if asked.how in TRAINED else held
-    features = yield from _features(source, rows, views)
-    seen = Seen(features, source.data.train.labels[rows])
-    validation = seen.of(held) if asked.how in TRAINED else seen
+    views = asked.views if source.policy.name != "none" else 1
+    seen, validation = yield from _look(source, asked, views)
     counts = torch.tensor(source.data.train.class_counts())
     stage = second_stage(asked.how, source.network.head, seen, counts, asked.strength, source.seed)
     compared = _Compared(
@@ -120,7 +117,8 @@ def rebalance(
         "how": asked.how,
         "options": asked.options(),
         "views": views,
-        "validation_images": len(held),
+        "validation_images": len(validation.labels),
+        "validation_held_out": source.data.validation is not None,
         "validation_before": compared.before,
         "validation_after": compared.after,
         **stage.found,
@@ -194,15 +192,52 @@ def _cautions(source: _Source, asked: Rebalancing) -> Generator[Event, None, Non
         )
 
 
-def _validation(source: _Source, asked: Rebalancing) -> tuple[Tensor, int]:
-    """Rows of the validation images, and how many views of each image are looked at."""
-    views = asked.views if source.policy.name != "none" else 1
+def _check_held_out(source: _Source, asked: Rebalancing) -> None:
+    if source.data.validation is not None and asked.validation is not None:
+        raise UsageError(
+            f"{source.run.name} held {len(source.data.validation.labels):,} images out, and they "
+            "are what is validated on.",
+            f"ltkd rebalance {quote(str(source.run.path))} --how {asked.how}",
+        )
+
+
+def _look(
+    source: _Source, asked: Rebalancing, views: int
+) -> Generator[Event, None, tuple[Seen, Seen]]:
+    """What the second stage learns or chooses from, and what it is validated on.
+
+    Held-out images are seen untouched, as the test images are; where there are none,
+    training images stand in, in several views.
+    """
+    train, held_out = source.data.train, source.data.validation
+    everything = torch.arange(len(train.labels))
+    if held_out is not None:
+        yield Note(_what_it_learns_from(source, asked, len(held_out.labels)))
+        rows = torch.arange(len(held_out.labels))
+        validation = yield from _seen(source, held_out, rows, 1)
+        if asked.how not in TRAINED:
+            return validation, validation
+        return (yield from _seen(source, train, everything, views)), validation
     per_class = asked.validation or validation_images(source.network.spec.classes, views)
-    return validation_rows(source.data.train.labels, per_class, source.seed), views
+    held = validation_rows(train.labels, per_class, source.seed)
+    yield Note(_catch(source, asked, len(held), views))
+    if asked.how not in TRAINED:
+        validation = yield from _seen(source, train, held, views)
+        return validation, validation
+    seen = yield from _seen(source, train, everything, views)
+    return seen, seen.of(held)
+
+
+def _what_it_learns_from(source: _Source, asked: Rebalancing, images: int) -> str:
+    name, held_out = source.run.name, f"validated on {images:,} images that were held out"
+    if asked.how in TRAINED:
+        rows = len(source.data.train.labels)
+        return f"{name}: {asked.how} on the features of {rows:,} training images, {held_out}."
+    return f"{name}: {asked.how}, {held_out}."
 
 
 def _catch(source: _Source, asked: Rebalancing, images: int, views: int) -> str:
-    """What the validation is, and why its accuracy is too high."""
+    """What the validation is without held-out images, and why its accuracy is too high."""
     name, seen = source.run.name, f"{images:,} training images, {views} views each"
     if asked.how in TRAINED:
         rows = len(source.data.train.labels)
@@ -212,13 +247,22 @@ def _catch(source: _Source, asked: Rebalancing, images: int, views: int) -> str:
         )
     return (
         f"{name}: {asked.how}, validated on {seen}; the network was trained on these images, so "
-        "its accuracy there is optimistic."
+        "its accuracy there is optimistic (`--validation 20` of teach and distill holds some out)."
     )
 
 
-def _features(source: _Source, rows: Tensor, views: int) -> Generator[Event, None, Tensor]:
-    """Features [R, V, D] of the first V views of training rows [R], float32 on the CPU."""
-    network, images = source.network, source.data.train.images
+def _seen(
+    source: _Source, images: ImageSet, rows: Tensor, views: int
+) -> Generator[Event, None, Seen]:
+    """Features [R, V, D] of the first V views of rows [R], float32 on the CPU, with labels."""
+    features = yield from _features(source, images, rows, views)
+    return Seen(features, images.labels[rows])
+
+
+def _features(
+    source: _Source, image_set: ImageSet, rows: Tensor, views: int
+) -> Generator[Event, None, Tensor]:
+    network, images = source.network, image_set.images
     found = torch.empty(len(rows), views, network.width)
     numbers = torch.arange(views, device=source.device)
     for places in torch.split(torch.arange(len(rows)), max(1, PREDICTION_BATCH // views)):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import devices, models, runs
-from ..data import load
+from ..data import Data, ImageSet, load
 from ..errors import BelowThreshold, UsageError
 from ..evaluate import Scores
 from ..events import Caution, Event, Note
@@ -20,10 +20,13 @@ from ..splits import GROUP_ALIASES, GROUP_NAMES, Groups
 from .caches import open_cache
 from .rebalancing import stage_in_words
 from .settings import TrainSettings
-from .testing import check_classes, score_on_test
+from .testing import check_classes, score_on
 
 SPLITS = ("all", *GROUP_NAMES)
 """What `--split` takes, beside the aliases many and few."""
+
+SCORED_ON = ("test", "validation")
+"""What `--on` takes."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,25 @@ class Scored:
     seconds: float | None
 
 
-def score(root: Path, which: list[str], device_name: str) -> Generator[Event, None, list[Scored]]:
-    """Scores of the named runs and caches; of the newest finished run where none is named."""
+def score(
+    root: Path, which: list[str], device_name: str, on: str = "test"
+) -> Generator[Event, None, list[Scored]]:
+    """Scores of the named runs and caches; of the newest finished run where none is named.
+
+    `on` says on which images: `test`, or `validation` for those that a run held out.
+    """
+    if on not in SCORED_ON:
+        raise UsageError(f"--on takes {' or '.join(SCORED_ON)}, not {on!r}.", "--on validation")
     if not which:
         run = runs.newest(root)
         yield Note(f"using the newest run, {run.name}")
-        return [(yield from _score_run(run, device_name))]
+        return [(yield from _score_run(run, device_name, on))]
     scored = []
     for name in which:
         if _is_cache(Path(name)):
-            scored.append(_score_cache(Path(name)))
+            scored.append(_score_cache(Path(name), on))
         else:
-            scored.append((yield from _score_run(runs.find(root, name), device_name)))
+            scored.append((yield from _score_run(runs.find(root, name), device_name, on)))
     return scored
 
 
@@ -130,24 +140,25 @@ def _threshold(text: str) -> tuple[str, float]:
     return splits(name)[0], least
 
 
-def _score_run(run: Run, device_name: str) -> Generator[Event, None, Scored]:
+def _score_run(run: Run, device_name: str, on: str) -> Generator[Event, None, Scored]:
     run.require_done()
     settings = TrainSettings.from_json(run.settings)
     device = devices.choose_device(device_name)
     data = load(settings.data)
     check_classes(run, data)
-    if data.test.fingerprint != run.record["data"]["test"]:
+    images = _images(run, data, on)
+    if on == "test" and data.test.fingerprint != run.record["data"]["test"]:
         yield Caution(
             f"The test images of {data.name} are not those that {run.name} was scored on."
         )
     network = models.load(run.weights).to(device)
-    scores = score_on_test(network, data, device)
+    scores = score_on(images, network, data, device)
     return Scored(
         name=run.name,
         kind=run.kind,
         model=settings.model,
         method=_method_in_words(run, settings),
-        data=_data_in_words(data.name, data.test.split, len(data.test.labels)),
+        data=_data_in_words(data.name, images.split, len(images.labels)),
         groups=data.groups.describe(),
         seed=settings.seed,
         setting=_setting_of(run, settings),
@@ -157,7 +168,24 @@ def _score_run(run: Run, device_name: str) -> Generator[Event, None, Scored]:
     )
 
 
-def _score_cache(path: Path) -> Scored:
+def _images(run: Run, data: Data, on: str) -> ImageSet:
+    """The images to score a run on; UsageError where it held none out for validation."""
+    if on == "test":
+        return data.test
+    if data.validation is None:
+        raise UsageError(
+            f"{run.name} held no images out for validation.",
+            f"ltkd {run.kind} --validation 20, for a run that does",
+        )
+    return data.validation
+
+
+def _score_cache(path: Path, on: str) -> Scored:
+    if on != "test":
+        raise UsageError(
+            f"{path} knows its teacher's scores on the test set only.",
+            "give the teacher's run in its place",
+        )
     cache = open_cache(path)
     held = cache.attributes
     scores = Scores.from_dict(held["teacher_scores"])

@@ -30,7 +30,7 @@ class TrainSettings:
     precision: str
     device: str
     evaluate_every: int
-    """Epochs between looks at the test set; 0 for none before the end."""
+    """Epochs between looks at the validation images, else the test set; 0 for none."""
     augment: str = "none"
     """`jitter` gives a teacher other colours to learn from."""
     classes: str = "all"

@@ -1,10 +1,10 @@
-"""A network's scores on the test set of its data."""
+"""A network's scores on the test set of its data, or on its validation images."""
 
 from __future__ import annotations
 
 import torch
 
-from ..data import Data
+from ..data import Data, ImageSet
 from ..errors import DataMismatch
 from ..evaluate import Scores, score
 from ..export import predict
@@ -16,9 +16,20 @@ def score_on_test(
     network: Network, data: Data, device: torch.device, precision: str = "float32"
 ) -> Scores:
     """Scores on the untouched test images; float32 wherever the numbers are kept."""
+    return score_on(data.test, network, data, device, precision)
+
+
+def score_on(
+    images: ImageSet,
+    network: Network,
+    data: Data,
+    device: torch.device,
+    precision: str = "float32",
+) -> Scores:
+    """Scores on other untouched images of the same classes: those held out for validation."""
     return score(
-        predict(network, data.test, device, precision),
-        data.test.labels,
+        predict(network, images, device, precision),
+        images.labels,
         data.groups,
         data.train.class_names,
         data.train.class_counts(),

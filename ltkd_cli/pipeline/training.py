@@ -34,7 +34,7 @@ from . import caches as teacher_caches
 from .preparing import Prepared, members_of, prepare
 from .provenance import crc_sha256, data_record, environment, parent_record
 from .settings import TrainSettings
-from .testing import score_on_test
+from .testing import score_on, score_on_test
 
 SECONDS_BETWEEN_STATES = 60.0
 """A killed run repeats at most about this much."""
@@ -176,9 +176,9 @@ def _epochs(
             record: dict[str, Any] = dataclasses.asdict(event)
             last = event.epoch == settings.recipe.epochs
             if settings.evaluate_every and event.epoch % settings.evaluate_every == 0 and not last:
-                accuracy = _score(prepared, training, settings.precision).accuracies()
-                record["test"] = accuracy
-                yield Checked(event.epoch, accuracy)
+                checked = _look(prepared, training, event.epoch)
+                record[checked.split] = checked.accuracy
+                yield checked
             run.log(record)
             log(record)
             keeper.keep_if_due(at_once=last)
@@ -216,8 +216,10 @@ class _Keeper:
 def _finish(run: Run, prepared: Prepared, training: Training, keeper: _Keeper) -> None:
     network = training.final_network
     models.save(network, run.weights)
-    scores = _score(prepared, training, "float32")
-    counts = prepared.data.train.class_counts()
+    data, device = prepared.data, prepared.device
+    scores = score_on_test(network, data, device)
+    held_out = data.validation and score_on(data.validation, network, data, device).as_dict()
+    counts = data.train.class_counts()
     evaluate.write_per_class(run.per_class, scores)
     run.update(
         status="done",
@@ -225,13 +227,19 @@ def _finish(run: Run, prepared: Prepared, training: Training, keeper: _Keeper) -
         parameters=models.describe(network).parameters,
         train_images=sum(counts),
         scores=scores.as_dict(),
+        validation_scores=held_out,
         seconds=round(keeper.seconds, 2),
     )
     run.state.unlink(missing_ok=True)
 
 
-def _score(prepared: Prepared, training: Training, precision: str) -> evaluate.Scores:
-    return score_on_test(training.final_network, prepared.data, prepared.device, precision)
+def _look(prepared: Prepared, training: Training, epoch: int) -> Checked:
+    """Accuracy on the validation images where there are any, so that the test set stays unseen."""
+    data, network = prepared.data, training.final_network
+    images = data.validation or data.test
+    scores = score_on(images, network, data, prepared.device, prepared.settings.precision)
+    split = "test" if data.validation is None else images.split
+    return Checked(epoch, split, scores.accuracies())
 
 
 def _in_words(prepared: Prepared) -> str:

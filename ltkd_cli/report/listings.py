@@ -31,10 +31,10 @@ MOST_BARS = 40
 
 def print_run(run: Run) -> None:
     """Where a finished run lies, what it reached, and the next command."""
-    scores = run.record["scores"]
-    reached = {name: scores[name]["accuracy"] for name in ("all", *GROUP_NAMES)}
+    if held_out := run.record.get("validation_scores"):
+        console.note(f"  validation accuracy {_reached(held_out)} percent")
     console.result(
-        f"{run.path}: test accuracy {console.accuracies(reached)} percent, "
+        f"{run.path}: test accuracy {_reached(run.record['scores'])} percent, "
         f"{console.duration(run.record['seconds'])}"
     )
     following = "ltkd export-logits" if run.kind == "teach" else "ltkd eval --split tail"
@@ -94,11 +94,12 @@ def print_data(data: Data) -> None:
     """Counts, imbalance, groups and a histogram of an image set."""
     counts = data.train.class_counts()
     height, width = data.train.images.size
+    held = [] if data.validation is None else [data.validation]
     console.facts(
         data.name,
         [
             ("training images", f"{sum(counts):,} of {height} x {width} pixels"),
-            (f"{data.test.split} images", f"{len(data.test.labels):,}"),
+            *((f"{each.split} images", f"{len(each.labels):,}") for each in [*held, data.test]),
             ("classes", f"{len(counts)}, {max(counts):,} to {min(counts):,} images each"),
             ("imbalance factor", f"{imbalance_factor(counts):.4g}"),
             ("Gini coefficient", f"{gini(counts):.3f}"),
@@ -120,6 +121,7 @@ def data_document(data: Data) -> dict[str, Any]:
     return {
         "name": data.name,
         "train_images": sum(counts),
+        "validation_images": 0 if data.validation is None else len(data.validation.labels),
         "test_images": sum(test_counts),
         "test_split": data.test.split,
         "image_size": list(data.train.images.size),
@@ -157,6 +159,10 @@ def print_cache(cache: Cache) -> None:
         to=console.STDOUT,
     )
     console.note("everything it says of itself: ltkd cache info --json")
+
+
+def _reached(scores: dict[str, Any]) -> str:
+    return console.accuracies({name: scores[name]["accuracy"] for name in ("all", *GROUP_NAMES)})
 
 
 def _run_row(run: Run) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ def _footnotes(
     first = scored[0]
     what = [f"Accuracy in percent after the last epoch, on the {first.data}"]
     if any(len(group) == 1 for group in settings):
-        what.append("95 % interval of one run: Wilson's, over the test images")
+        what.append("95 % interval of one run: Wilson's, over these images")
     if any(len(group) > 1 for group in settings):
         what.append("mean and 95 % interval of several runs: Student's t, over their seeds")
     lines = ["; ".join(what) + "."]
@@ -124,7 +124,7 @@ def _footnotes(
         counted = ", ".join(
             f"{name} {sizes[name].images:,} in {sizes[name].classes}" for name in shown
         )
-        lines.append(f"Groups: {first.groups}. Test images in classes: {counted}.")
+        lines.append(f"Groups: {first.groups}. Images in classes: {counted}.")
     if len({one.data for one in scored}) > 1:
         rows = "; ".join(f"{one.name}: {one.data}" for one in scored)
         lines.append(f"The rows are not about the same images: {rows}.")
@@ -153,7 +153,7 @@ def _setting(group: list[Scored], splits: tuple[str, ...]) -> dict[str, Any]:
         "model": group[0].model,
         "runs": [one.name for one in group],
         "n": len(group),
-        "interval": "over the test images" if len(group) == 1 else "over the runs",
+        "interval": "over the images" if len(group) == 1 else "over the runs",
     }
     for split in splits:
         if (bounds := _bounds(group, split)) is not None:

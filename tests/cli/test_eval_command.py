@@ -59,7 +59,7 @@ def test_seeds_of_one_setting_become_a_mean_with_a_t_interval(ltkd, story):
 def test_a_single_run_has_wilson_s_interval_over_its_test_images(ltkd, story):
     (setting,) = document(ltkd("eval", "1", "--json"))["settings"]
     assert setting["all"]["low"] == pytest.approx(recorded(1)["low"])
-    assert setting["interval"] == "over the test images"
+    assert setting["interval"] == "over the images"
 
 
 def test_a_run_named_twice_is_no_second_seed(ltkd, story):

@@ -1,0 +1,69 @@
+"""`--validation`: images that no training sees, and that choices are made on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ltkd_cli import runs
+
+TINY = ("--model", "resnet8", "--precision", "float32", "--epochs", 2, "--evaluate-every", 1)
+
+
+@pytest.fixture(scope="module")
+def folder(ltkd, tmp_path_factory):
+    """Runs of a teacher and a student from its cache, with 10 images of each class held out."""
+    root = tmp_path_factory.mktemp("held-out") / "runs"
+    assert ltkd("teach", *TINY, "--validation", 10, "--name", "teacher", "--runs", root).code == 0
+    assert ltkd("export-logits", "teacher", "--views", 2, "--runs", root).code == 0
+    assert ltkd("distill", *TINY, "--name", "student", "--runs", root).code == 0
+    return root
+
+
+@pytest.mark.parametrize("name", ["teacher", "student"])
+def test_a_training_looks_at_held_out_images_and_not_at_the_test_set(folder, name):
+    first, last = runs.read(folder / name).read_metrics()
+    assert set(first["validation"]) == {"all", "head", "medium", "tail"}
+    assert "test" not in first
+    assert "validation" not in last  # its scores are in run.json
+
+
+@pytest.mark.parametrize("name", ["teacher", "student"])
+def test_both_scores_are_kept_and_eval_finds_them_again(ltkd, folder, name):
+    record = runs.read(folder / name).record
+    for on, kept in (("test", "scores"), ("validation", "validation_scores")):
+        said = ltkd("eval", name, "--on", on, "--runs", folder, "--json")
+        (result,) = json.loads(said.out)["results"]
+        assert result["tail"] == record[kept]["tail"]
+    assert record["validation_scores"]["all"]["images"] == 100
+    assert record["scores"]["all"]["images"] == 400
+
+
+def test_a_second_stage_is_chosen_on_them(ltkd, folder):
+    for how in ("crt", "tau-norm"):
+        said = ltkd("rebalance", "teacher", "--how", how, "--runs", folder, "--name", how)
+        assert said.code == 0
+        assert "100 images that were held out" in said.err
+        assert "optimistic" not in said.err
+        (stage,) = runs.read(folder / how).record["rebalanced"]
+        assert (stage["validation_images"], stage["validation_held_out"]) == (100, True)
+        recorded = runs.read(folder / "teacher").record["validation_scores"]
+        assert stage["validation_before"] == pytest.approx(
+            recorded["balanced_accuracy"]["accuracy"]
+        )
+
+
+def test_what_does_not_fit_is_refused(ltkd, folder, story):
+    said = ltkd("rebalance", "teacher", "--validation", 5, "--runs", folder)
+    assert (said.code, "held 100 images out" in said.err) == (2, True)
+    said = ltkd("eval", "1", "--on", "validation")
+    assert (said.code, "held no images out" in said.err) == (2, True)
+    said = ltkd("eval", "1", "--on", "training")
+    assert (said.code, "test or validation" in said.err) == (2, True)
+    said = ltkd("eval", next(Path("runs").glob("*/*.h5")), "--on", "validation")
+    assert (said.code, "test set only" in said.err) == (2, True)
+
+
+def test_the_images_say_how_many_are_held_out(ltkd):
+    said = ltkd("data", "digits-lt", "--validation", 10, "--json")
+    assert json.loads(said.out)["validation_images"] == 100
