@@ -23,40 +23,88 @@ from typing import Any
 from benchmarks import timing
 
 TEACHERS = {
-    "ce": ["--method", "ce"],
-    "balanced-softmax": ["--method", "balanced-softmax"],
-    "cosine": ["--method", "ce", "--head", "cosine:20"],
+    "ce": ("--method", "ce"),
+    "balanced-softmax": ("--method", "balanced-softmax"),
+    "cosine": ("--method", "ce", "--head", "cosine:20"),
+    "head-expert": ("--method", "ce", "--classes", "head"),
+    "medium-expert": ("--method", "ce", "--classes", "medium"),
+    "tail-expert": ("--method", "ce", "--classes", "tail"),
 }
 """Name -> what tells this teacher from others."""
 
+EXPERTS = ("head-expert", "medium-expert", "tail-expert")
+"""Teachers of some classes only; no row of their own."""
+
+DEFERRED = ("--set", "from_progress=0.8")
+"""Class weights from epoch 160 of 200 on, as the published protocol has it."""
+
 
 @dataclass(frozen=True)
-class Student:
-    """One row of the table."""
+class Row:
+    """One row of the table: a student, or a second stage of a teacher."""
 
     name: str
     arguments: tuple[str, ...]
-    teacher: str | None = None
+    """Of `distill`, or of `rebalance`."""
+    teachers: tuple[str, ...] = ()
+    command: str = "distill"
+
+    def stem(self) -> str:
+        """Name of its runs, without the seed."""
+        return self.name.replace(" ", "-")
+
+    def in_words(self) -> str:
+        """What it adds to the command that all rows share."""
+        own = " ".join(self.arguments)
+        if self.command == "rebalance":
+            return f"rebalance {own} of the {self.teachers[0]} teacher"
+        return own + (f", teacher: {' and '.join(self.teachers)}" if self.teachers else "")
 
 
-STUDENTS = (
-    Student("ce", ("--method", "ce")),
-    Student("balanced-softmax", ("--method", "balanced-softmax")),
-    Student("kd", ("--method", "kd"), "ce"),
-    Student("bkd", ("--method", "bkd", "--set", "from_progress=0.8"), "ce"),
-    Student("dive", ("--method", "dive", "--set", "temperature=2"), "balanced-softmax"),
-    Student("cbd", ("--method", "cbd"), "cosine"),
-    Student("krdistill", ("--method", "krdistill"), "ce"),
-    Student("ltkd", ("--method", "ltkd"), "ce"),
-    Student("dkd", ("--method", "dkd"), "ce"),
-    Student("dist", ("--method", "dist"), "ce"),
-    Student("feature", ("--method", "feature"), "ce"),
-    Student("crd", ("--method", "crd"), "ce"),
-    Student("lfme", ("--method", "lfme"), "ce"),
-    Student("ldam", ("--method", "ldam")),
-    Student("class-balanced", ("--method", "class-balanced", "--set", "from_progress=0.8")),
-    Student("logit-adjust", ("--method", "logit-adjust")),
-    Student("focal", ("--method", "focal")),
+def student(name: str, *arguments: str, teachers: tuple[str, ...] = ()) -> Row:
+    """A student by the method that `name` begins with, with more arguments."""
+    return Row(name, ("--method", name.split()[0], *arguments), teachers)
+
+
+def second_stage(how: str) -> Row:
+    """The ce teachers with their last layer rebalanced."""
+    return Row(f"{how} of ce", ("--how", how), ("ce",), "rebalance")
+
+
+def without(part: str, *off: str) -> Row:
+    """KRDistill with some parts switched off."""
+    settings = [argument for option in off for argument in ("--set", option)]
+    return student(f"krdistill {part}", *settings, teachers=("ce",))
+
+
+NO_LOGIT_HALF = ("exchange=false", "prior_strength=0")
+NO_FEATURE_HALF = ("representation_weight=0",)
+
+ROWS = (
+    student("ce"),
+    student("balanced-softmax"),
+    student("logit-adjust"),
+    student("class-balanced", *DEFERRED),
+    student("ldam"),
+    student("focal"),
+    second_stage("crt"),
+    second_stage("lws"),
+    second_stage("tau-norm"),
+    second_stage("logit-adjust"),
+    student("kd", teachers=("ce",)),
+    student("dkd", teachers=("ce",)),
+    student("dist", teachers=("ce",)),
+    student("feature", teachers=("ce",)),
+    student("crd", teachers=("ce",)),
+    student("bkd", *DEFERRED, teachers=("ce",)),
+    student("cbd", teachers=("cosine",)),
+    student("dive", "--set", "temperature=2", teachers=("balanced-softmax",)),
+    student("ltkd", teachers=("ce",)),
+    student("lfme", teachers=EXPERTS),
+    student("krdistill", teachers=("ce",)),
+    without("logits only", *NO_FEATURE_HALF),
+    without("features only", *NO_LOGIT_HALF),
+    without("with neither", *NO_LOGIT_HALF, *NO_FEATURE_HALF),
 )
 
 
@@ -78,11 +126,13 @@ class Settings:
 def main() -> None:
     """Reads the command line, fills the table and prints it."""
     settings, arguments = read_settings(__doc__)
-    rows = [row for row in STUDENTS if row.name in arguments.methods]
+    rows = [row for row in ROWS if row.name in arguments.methods]
     if not arguments.table_only:
         fill(settings, rows, arguments.seeds)
-    titles = [(f"teacher: {name}", f"teacher-{name}") for name in TEACHERS]
-    print_table(settings, [*titles, *((row.name, row.name) for row in rows)], arguments)
+    shown = [(f"teacher, {name}", f"teacher-{name}", " ".join(TEACHERS[name])) for name in TEACHERS]
+    shown = [row for row in shown if row[0].removeprefix("teacher, ") not in EXPERTS]
+    shown += [(row.name, row.stem(), row.in_words()) for row in rows]
+    print_table(settings, shown, arguments)
 
 
 def read_settings(description: str) -> tuple[Settings, argparse.Namespace]:
@@ -101,13 +151,15 @@ def read_settings(description: str) -> tuple[Settings, argparse.Namespace]:
     ), arguments
 
 
-def fill(settings: Settings, rows: Sequence[Student], seeds: Sequence[int]) -> None:
-    """Trains teachers, exports their caches, trains students; whatever is missing."""
-    wanted = {row.teacher for row in rows}
+def fill(settings: Settings, rows: Sequence[Row], seeds: Sequence[int]) -> None:
+    """Trains teachers, exports their caches, trains the rows; whatever is missing."""
+    wanted = {name for row in rows for name in row.teachers}
+    asked = {name for row in rows if row.command == "distill" for name in row.teachers}
     teachers = [name for name in TEACHERS if name in wanted]
     in_parallel(settings, [teach(settings, name, seed) for name in teachers for seed in seeds])
-    in_parallel(settings, [export(settings, name, seed) for name in teachers for seed in seeds])
-    in_parallel(settings, [distill(settings, row, seed) for row in rows for seed in seeds])
+    caches = [name for name in TEACHERS if name in asked]
+    in_parallel(settings, [export(settings, name, seed) for name in caches for seed in seeds])
+    in_parallel(settings, [cell(settings, row, seed) for row in rows for seed in seeds])
 
 
 def teach(settings: Settings, name: str, seed: int) -> list[str]:
@@ -119,16 +171,29 @@ def teach(settings: Settings, name: str, seed: int) -> list[str]:
     return train(settings, "teach", f"teacher-{name}-{seed}", begin)
 
 
-def distill(settings: Settings, row: Student, seed: int) -> list[str]:
-    """The command of one student; empty when it is done."""
-    cache = []
-    if row.teacher:
-        cache = ["--cache", str(cache_of(settings, row.teacher, seed))]
+def cell(settings: Settings, row: Row, seed: int) -> list[str]:
+    """The command of one run of a row; empty when it is done."""
+    name = f"{row.stem()}-{seed}"
+    if row.command == "rebalance":
+        return rebalance(settings, row, seed, name)
+    caches = []
+    for teacher in row.teachers:
+        caches += ["--cache", str(cache_of(settings, teacher, seed))]
     begin = [
-        "distill", *settings.images, "--model", settings.student_model, *row.arguments, *cache,
+        "distill", *settings.images, "--model", settings.student_model, *row.arguments, *caches,
         *settings.recipe, "--seed", str(seed),
     ]  # fmt: skip
-    return train(settings, "distill", f"{row.name}-{seed}", begin)
+    return train(settings, "distill", name, begin)
+
+
+def rebalance(settings: Settings, row: Row, seed: int, name: str) -> list[str]:
+    """The command of a second stage, which leaves nothing when it is interrupted."""
+    if is_done(settings, name):
+        return []
+    return [
+        "rebalance", f"teacher-{row.teachers[0]}-{seed}", *row.arguments, *settings.machine[:2],
+        "--name", name, "--runs", str(settings.runs),
+    ]  # fmt: skip
 
 
 def train(settings: Settings, kind: str, name: str, begin: list[str]) -> list[str]:
@@ -173,22 +238,23 @@ def run(settings: Settings, command: list[str]) -> None:
 
 
 def print_table(
-    settings: Settings, rows: Sequence[tuple[str, str]], arguments: argparse.Namespace
+    settings: Settings, rows: Sequence[tuple[str, str, str]], arguments: argparse.Namespace
 ) -> None:
-    """The finished rows (title, stem of the runs' names) as a Markdown table, and as JSON.
+    """The finished rows (title, stem of the runs' names, own arguments) as Markdown and JSON.
 
     Mean over seeds with its 95 % t interval, in percent, at the last epoch.
     """
-    print("| method | n | all | head | medium | tail |")
-    print("|---|---|---|---|---|---|")
+    print("| row | n | all | head | medium | tail | minutes |")
+    print("|---|---|---|---|---|---|---|")
     kept = {}
-    for title, stem in rows:
+    for title, stem, own in rows:
         names = [f"{stem}-{seed}" for seed in arguments.seeds]
         done = [name for name in names if is_done(settings, name)]
         if done:
             records = [json.loads((settings.runs / n / "run.json").read_text()) for n in done]
             print(table_row(title, records))
-            kept[title] = {name: summary(r) for name, r in zip(done, records, strict=True)}
+            runs = {name: summary(r) for name, r in zip(done, records, strict=True)}
+            kept[title] = {"arguments": own, "runs": runs}
     if arguments.output:
         timing.write(arguments.output, kept)
 
@@ -221,7 +287,8 @@ def table_row(title: str, records: Sequence[dict[str, Any]]) -> str:
         values = [100 * record["scores"][split]["accuracy"] for record in records]
         mean, low, high = interval_over_seeds(values)
         cells.append(f"{mean:.1f}" if low is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]")
-    return f"| {title} | {len(records)} | {' | '.join(cells)} |"
+    minutes = sum(record["seconds"] for record in records) / len(records) / 60
+    return f"| {title} | {len(records)} | {' | '.join(cells)} | {minutes:.1f} |"
 
 
 def parse(description: str) -> argparse.Namespace:
@@ -239,7 +306,7 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_argument("--views", type=int, default=16)
     parser.add_argument("--export-precision", default="float32", help="float32 or bfloat16")
     parser.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="such as 0,1,2")
-    parser.add_argument("--methods", type=names_of_rows, default=[row.name for row in STUDENTS])
+    parser.add_argument("--methods", type=names_of_rows, default=[row.name for row in ROWS])
     parser.add_argument("--workers", type=int, default=1, help="commands at the same time")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, help="write the scores of every run as JSON")
@@ -254,7 +321,7 @@ def numbers(text: str) -> list[int]:
 
 def names_of_rows(text: str) -> list[str]:
     """`kd,bkd` as names of rows; argparse's error for others."""
-    known = {row.name for row in STUDENTS}
+    known = {row.name for row in ROWS}
     names = text.split(",")
     if unknown := set(names) - known:
         raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}; there are {sorted(known)}")

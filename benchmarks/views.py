@@ -33,7 +33,7 @@ def main() -> None:
     settings, arguments = table.read_settings(__doc__)
     if not arguments.table_only:
         fill(settings, arguments.seeds)
-    rows = [(kind.replace("-", " "), f"bkd-{kind}") for kind in kinds()]
+    rows = [(kind.replace("-", " "), f"bkd-{kind}", " ".join(BKD)) for kind in kinds()]
     table.print_table(settings, rows, arguments)
 
 

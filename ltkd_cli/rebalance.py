@@ -1,42 +1,22 @@
-"""Second stages: a finished network's last layer, made fair to rare classes from its features."""
+"""Second stages that only choose, strength and temperature, and what they are chosen by."""
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from .counter import counter_hash
-from .errors import Diverged
 from .losses import log_prior
-from .models.head import CosineHead
-from .recipe import Recipe
-from .sampling import draw_epoch
-
-Head = nn.Linear | CosineHead
-"""A last layer: features [B, D] in, logits [B, C] out."""
 
 GRID = tuple(step / 10 for step in range(21))
 """Strengths from 0 to 2 that a choice is made from (Kang et al., their code)."""
 
 SOURCE_STRENGTH = 1.0
 """Unit weights in tau-normalisation, the rule of least balanced error in logit adjustment."""
-
-CRT = Recipe(
-    epochs=10, batch_size=512, learning_rate=0.2, weight_decay=5e-4, schedule="cosine"
-)  # fmt: skip
-"""Kang et al., their code for ImageNet-LT."""
-
-LWS = replace(CRT, epochs=5)
-"""The same for the scales of the classes."""
-
-FEWEST_BATCHES = 30
-"""In an epoch of these recipes; smaller sets get more epochs, not a classifier left half-way."""
 
 HOTTEST = 100.0
 """Temperature at which a network that knows nothing is given up on."""
@@ -180,94 +160,6 @@ def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)
     return 1 / high
-
-
-def recipe_for(recipe: Recipe, rows: int) -> Recipe:
-    """The recipe with more epochs where `rows` training images make few batches an epoch."""
-    batches = math.ceil(rows / recipe.batch_size)
-    return replace(recipe, epochs=math.ceil(recipe.epochs * max(1, FEWEST_BATCHES / batches)))
-
-
-def retrained(head: Head, features: Tensor, labels: Tensor, recipe: Recipe, seed: int) -> Head:
-    """A new head like `head`, trained from the start with class-balanced sampling (cRT).
-
-    `features` [N, V, D] are those of V views of every training image, `labels` [N]; the
-    features may be on another device than the head. Plain cross-entropy. Raises Diverged
-    where the weights do not stay finite.
-
-    Source: Kang et al., ICLR 2020 (arXiv:1910.09217), classifier re-training. The layers
-    below stand still with all their statistics.
-    """
-    fresh = copy.deepcopy(head)
-    generator = torch.Generator().manual_seed(seed)
-    weight = nn.init.kaiming_normal_(torch.empty(head.weight.shape), generator=generator)
-    with torch.no_grad():
-        fresh.weight.copy_(weight)
-        if isinstance(fresh, nn.Linear):
-            fresh.bias.zero_()
-    device = fresh.weight.device
-
-    def logits_of(rows: Tensor, views: Tensor) -> Tensor:
-        logits: Tensor = fresh(features[rows, views].to(device))
-        return logits
-
-    _fit(list(fresh.parameters()), logits_of, labels, features.shape[1], recipe, seed)
-    return fresh
-
-
-def learned_scales(
-    head: Head, features: Tensor, labels: Tensor, recipe: Recipe, seed: int
-) -> Tensor:
-    """One factor for each class's logit [C], learned with class-balanced sampling (LWS).
-
-    Arguments and errors as for `retrained`; the head itself stands still. The factors belong
-    on the rows of its weight and on its bias.
-
-    Source: Kang et al., ICLR 2020 (arXiv:1910.09217), learnable weight scaling.
-    """
-    scales = torch.ones_like(head.weight[:, 0]).requires_grad_()
-
-    def logits_of(rows: Tensor, views: Tensor) -> Tensor:
-        with torch.no_grad():
-            logits: Tensor = head(features[rows, views].to(scales.device))
-        return scales * logits
-
-    _fit([scales], logits_of, labels, features.shape[1], recipe, seed)
-    return scales.detach()
-
-
-def _fit(
-    parameters: list[nn.Parameter] | list[Tensor],
-    logits_of: Callable[[Tensor, Tensor], Tensor],
-    labels: Tensor,
-    views: int,
-    recipe: Recipe,
-    seed: int,
-) -> None:
-    """Trains `parameters` on what `logits_of(rows, views)` says, drawing class-balanced."""
-    optimizer = torch.optim.SGD(
-        parameters,
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-    )
-    limit = torch.full_like(labels, views)
-    batches = math.ceil(len(labels) / recipe.batch_size)
-    for epoch in range(recipe.epochs):
-        draws = draw_epoch(labels, "class-balanced", seed, epoch, limit)
-        parts = [torch.split(drawn, recipe.batch_size) for drawn in (draws.rows, draws.views)]
-        for step, (rows, seen) in enumerate(zip(*parts, strict=True)):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate_at(epoch + step / batches)
-            logits = logits_of(rows, seen)
-            optimizer.zero_grad()
-            torch.autograd.backward(F.cross_entropy(logits, labels[rows].to(logits.device)))
-            optimizer.step()
-    if not all(bool(parameter.isfinite().all()) for parameter in parameters):
-        raise Diverged(
-            "The second stage did not stay finite on the features of this network.",
-            "ltkd rebalance --how logit-adjust",
-        )
 
 
 def _balancing_weights(labels: Tensor) -> Tensor:

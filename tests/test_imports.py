@@ -14,7 +14,7 @@ LAYERS = [
     {"losses", "frames", "projector", "sampling"},
     {"methods"},
     {"data", "models", "cache", "runs", "devices"},
-    {"feed", "mixing", "evaluate", "rebalance"},
+    {"feed", "mixing", "evaluate", "rebalance", "retraining"},
     {"train", "export", "interrupts"},
     {"events"},
     {"profiling", "tensorboard"},

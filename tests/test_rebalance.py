@@ -1,19 +1,18 @@
 """The formulas of the second stages, how a strength is chosen, and the two that are trained."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from ltkd_cli.errors import Diverged
 from ltkd_cli.models.head import CosineHead
-from ltkd_cli.pipeline.second_stages import HOWS, Seen, hits_of, second_stage
+from ltkd_cli.pipeline.second_stages import HOWS, TRAINED, Seen, hits_of, second_stage
 from ltkd_cli.rebalance import (
-    CRT,
-    FEWEST_BATCHES,
     GRID,
-    LWS,
     balanced_accuracy,
     balanced_nll,
     fitted_temperature,
@@ -21,13 +20,22 @@ from ltkd_cli.rebalance import (
     is_better,
     lengths_to,
     prior_to,
-    recipe_for,
-    retrained,
     sweep,
     validation_images,
     validation_rows,
 )
 from ltkd_cli.recipe import Recipe
+from ltkd_cli.retraining import (
+    CRT,
+    FEWEST_BATCHES,
+    LWS,
+    label_aware_smoothing,
+    recipe_for,
+    retrained,
+    smoothed,
+    smoothed_cross_entropy,
+)
+from ltkd_cli.sampling import draw_epoch
 
 COUNTS = torch.tensor([40, 12, 6, 3])
 WIDTH = 5
@@ -230,7 +238,7 @@ def test_lws_only_scales_the_rows(head, seen):
     assert scales.std() > 0.05
 
 
-@pytest.mark.parametrize("how", ["crt", "lws"])
+@pytest.mark.parametrize("how", TRAINED)
 def test_trained_stages_learn_to_be_fair(head, seen, how):
     stage = run(how, head, seen)
     assert accuracy(stage.head, seen) > accuracy(head, seen)
@@ -287,6 +295,50 @@ def test_crt_gives_a_cosine_head_for_a_cosine_head(seen):
     assert isinstance(made, CosineHead)
     assert made.scale == 8
     assert accuracy(made, seen) > 0.8
+
+
+def test_label_aware_smoothing_rises_with_the_sine_of_the_class_size():
+    found = label_aware_smoothing(torch.tensor([101, 1, 51]), 0.3)
+    assert found.tolist() == pytest.approx([0.3, 0, 0.3 * math.sin(math.pi / 4)])
+    assert label_aware_smoothing(torch.tensor([7, 7]), 0.3).tolist() == [0, 0]
+
+
+def test_smoothed_cross_entropy_follows_its_definition():
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    labels, smoothing = torch.tensor([2, 0, 3]), torch.tensor([0.3, 0.0, 0.1]).double()
+    wanted = 0
+    for row, label, share in zip(logits, labels.tolist(), smoothing.tolist(), strict=True):
+        shares = row.exp() / row.exp().sum()
+        everyone = -sum(p.log() for p in shares) / 4
+        wanted = wanted + (-(1 - share) * shares[label].log() + share * everyone) / 3
+    found = smoothed_cross_entropy(logits, labels, smoothing)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(
+        torch.autograd.grad(found, logits), torch.autograd.grad(wanted, logits)
+    )
+
+
+def test_mislas_trains_on_from_the_head_at_a_tenth_of_the_rate_of_its_scales(head, seen):
+    one_step = Recipe(epochs=1, batch_size=1000, learning_rate=0.2, schedule="constant")
+    recipe = replace(one_step, momentum=0.0, weight_decay=0.0)
+    made, scales = smoothed(head, seen.features, seen.labels, recipe, torch.zeros(4), seed=0)
+    draws = draw_epoch(seen.labels, "class-balanced", 0, 0, torch.full_like(seen.labels, 2))
+    features = seen.features[draws.rows, draws.views]
+    ones = torch.ones(4, requires_grad=True)
+    loss = F.cross_entropy(ones * head(features), seen.labels[draws.rows])
+    by_scale, by_weight = torch.autograd.grad(loss, [ones, head.weight])
+    torch.testing.assert_close(scales, 1 - 0.2 * by_scale)
+    torch.testing.assert_close(made.weight, head.weight - 0.02 * by_weight)
+
+
+def test_smoothing_makes_answers_for_large_classes_less_sure(head, seen):
+    sure, unsure = (run("mislas", head, seen, strength).head for strength in (0.0, 0.6))
+    of_largest = seen.labels.repeat_interleave(2) == 0
+    confidence = [
+        logits_of(layer, seen)[of_largest].softmax(1)[:, 0].mean() for layer in (sure, unsure)
+    ]
+    assert confidence[1] < confidence[0] - 0.02
 
 
 @pytest.mark.parametrize("how", HOWS)

@@ -22,15 +22,17 @@ def rebalance(
     how: Annotated[
         str,
         typer.Option(
-            help="crt (a new classifier), lws (a scale for each class), tau-norm (class weights of "
-            "more equal length) or logit-adjust (less of the class counts in the bias)."
+            help="crt (a new classifier), lws (a scale for each class), mislas (the classifier "
+            "trained on, its labels smoothed the more the larger the class), tau-norm (class "
+            "weights of more equal length) or logit-adjust (less of the class counts in the bias)."
         ),
     ] = "logit-adjust",
     strength: Annotated[
         float | None,
         typer.Option(
-            help="tau of tau-norm and logit-adjust; the sources' own value is 1.",
-            show_default="chosen from 0 to 2 on the validation images",
+            help="tau of tau-norm and logit-adjust (the sources' own value is 1), or the smoothing "
+            "of the largest class in mislas.",
+            show_default="tau: chosen from 0 to 2 on the validation images; mislas: 0.3",
         ),
     ] = None,
     validation: Annotated[

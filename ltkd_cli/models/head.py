@@ -27,6 +27,10 @@ class CosineHead(nn.Module):
         return self.scale * F.linear(F.normalize(features), F.normalize(self.weight))
 
 
+Head = nn.Linear | CosineHead
+"""A last layer."""
+
+
 def head(width: int, classes: int, cosine_scale: float | None) -> nn.Linear | CosineHead:
     """A cosine head, or a linear one where the scale is None."""
     if cosine_scale is None:

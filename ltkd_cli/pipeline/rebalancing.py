@@ -147,9 +147,14 @@ def _check(asked: Rebalancing) -> None:
             f"There is no second stage {asked.how!r}; there are {', '.join(HOWS)}.",
             "--how logit-adjust",
         )
-    if asked.strength is not None and asked.how in TRAINED:
+    if asked.strength is not None and asked.how in ("crt", "lws"):
         raise UsageError(
             f"{asked.how} has no strength: it is trained.", "--how tau-norm, or --how logit-adjust"
+        )
+    if asked.how == "mislas" and not 0 <= (asked.strength or 0) < 1:
+        raise UsageError(
+            "--strength of mislas is the smoothing of the largest class, from 0 to less than 1.",
+            "--strength 0.3",
         )
     if asked.strength is not None and not 0 <= asked.strength < math.inf:
         raise UsageError("--strength must be 0 or more, and finite.", "--strength 1")

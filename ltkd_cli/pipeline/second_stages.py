@@ -1,4 +1,4 @@
-"""The four second stages: from a finished head and features of training images to a new head."""
+"""The second stages: from a finished head and features of training images to a new head."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..rebalance import (
+from ..models.head import Head
+from ..rebalance import GRID, Sweep, fitted_temperature, hits, lengths_to, prior_to, sweep
+from ..retraining import (
     CRT,
-    GRID,
     LWS,
-    Head,
-    Sweep,
-    fitted_temperature,
-    hits,
+    MISLAS,
+    MISLAS_SMOOTHING,
+    label_aware_smoothing,
     learned_scales,
-    lengths_to,
-    prior_to,
     recipe_for,
     retrained,
-    sweep,
+    smoothed,
 )
 
-TRAINED = ("crt", "lws")
+TRAINED = ("crt", "lws", "mislas")
 """Second stages that learn from all training images, for a fixed number of epochs."""
 
 CHOSEN = ("tau-norm", "logit-adjust")
@@ -71,14 +69,16 @@ def second_stage(
 ) -> Stage:
     """The second stage `how` of a network that ends in `head`, which stays as it is.
 
-    `seen` holds the training images for crt and lws, and the validation images for tau-norm
-    and logit-adjust. `class_counts` int64 [C] are of all training images.
+    `seen` holds the training images for those that are TRAINED, and the validation images for
+    tau-norm and logit-adjust. `class_counts` int64 [C] are of all training images.
     """
     if how == "crt":
         return _crt(head, seen, seed)
     assert isinstance(head, nn.Linear)  # the caller refuses cosine heads
     if how == "lws":
         return _lws(head, seen, seed)
+    if how == "mislas":
+        return _mislas(head, seen, class_counts, strength, seed)
     if how == "tau-norm":
         return _tau_norm(head, seen, strength)
     return _logit_adjust(head, seen, class_counts, strength)
@@ -106,6 +106,24 @@ def _lws(head: nn.Linear, seen: Seen, seed: int) -> Stage:
     )
     found = {"recipe": dataclasses.asdict(recipe), "scales": scales.tolist()}
     return Stage(new, found, f"lws: {words}")
+
+
+def _mislas(
+    head: nn.Linear, seen: Seen, class_counts: Tensor, strength: float | None, seed: int
+) -> Stage:
+    largest = MISLAS_SMOOTHING if strength is None else strength
+    recipe = recipe_for(MISLAS, len(seen.labels))
+    smoothing = label_aware_smoothing(class_counts, largest)
+    trained, scales = smoothed(head, seen.features, seen.labels, recipe, smoothing, seed)
+    new = _linear(head, trained.weight * scales[:, None], trained.bias * scales)
+    words = (
+        f"smoothing from {largest:g} to 0, scales from {scales.min():.2f} to {scales.max():.2f}, "
+        f"{recipe.epochs:,} epochs of class-balanced sampling"
+    )
+    found = {
+        "recipe": dataclasses.asdict(recipe), "strength": largest, "scales": scales.tolist()
+    }  # fmt: skip
+    return Stage(new, found, f"mislas: {words}")
 
 
 def _tau_norm(head: nn.Linear, seen: Seen, strength: float | None) -> Stage:

@@ -14,7 +14,7 @@ from ltkd_cli.data import DataSpec, load
 from ltkd_cli.export import predict
 from ltkd_cli.losses import log_prior
 
-HOWS = ("crt", "lws", "tau-norm", "logit-adjust")
+HOWS = ("crt", "lws", "mislas", "tau-norm", "logit-adjust")
 SMALL = ("--views", "2", "--validation", "5")
 
 
@@ -92,7 +92,7 @@ def test_run_json_says_what_was_chosen_and_where_it_came_from(stages, how):
     assert stage["options"] == {"strength": None, "validation": 5, "views": 2}
     assert stage["validation_images"] == 50
     assert 0 <= stage["validation_before"] <= 1
-    if how in ("crt", "lws"):
+    if how in ("crt", "lws", "mislas"):
         assert stage["recipe"]["learning_rate"] == 0.2
     else:
         assert len(stage["curve"]) == 21
@@ -188,7 +188,7 @@ def test_a_cosine_head_can_be_trained_anew(root, rebalance):
     assert models.load(made.weights).spec.head == "cosine:16"
 
 
-@pytest.mark.parametrize("how", ["lws", "tau-norm", "logit-adjust"])
+@pytest.mark.parametrize("how", ["lws", "mislas", "tau-norm", "logit-adjust"])
 def test_a_cosine_head_has_nothing_that_the_others_could_change(root, capsys, how):
     assert ltkd(["rebalance", "cosine", "--how", how, "--runs", str(root)]) == 2
     told = capsys.readouterr().err
@@ -199,8 +199,9 @@ def test_a_cosine_head_has_nothing_that_the_others_could_change(root, capsys, ho
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--how", "bkd"], 2, "crt, lws, tau-norm, logit-adjust"),
+        (["--how", "bkd"], 2, "crt, lws, mislas, tau-norm, logit-adjust"),
         (["--how", "crt", "--strength", "1"], 2, "no strength"),
+        (["--how", "mislas", "--strength", "1"], 2, "less than 1"),
         (["--strength", "-1"], 2, "0 or more"),
         (["--strength", "nan"], 2, "0 or more"),
         (["--views", "0"], 2, "--views"),
