@@ -35,6 +35,8 @@ TEACHERS = {
 EXPERTS = ("head-expert", "medium-expert", "tail-expert")
 """Teachers of some classes only; no row of their own."""
 
+SPLITS = ("all", "head", "medium", "tail")
+
 DEFERRED = ("--set", "from_progress=0.8")
 """Class weights from epoch 160 of 200 on, as the published protocol has it."""
 
@@ -89,6 +91,7 @@ ROWS = (
     student("focal"),
     second_stage("crt"),
     second_stage("lws"),
+    second_stage("mislas"),
     second_stage("tau-norm"),
     second_stage("logit-adjust"),
     student("kd", teachers=("ce",)),
@@ -283,7 +286,7 @@ def table_row(title: str, records: Sequence[dict[str, Any]]) -> str:
     from ltkd_cli.evaluate import interval_over_seeds
 
     cells = []
-    for split in ("all", "head", "medium", "tail"):
+    for split in SPLITS:
         values = [100 * record["scores"][split]["accuracy"] for record in records]
         mean, low, high = interval_over_seeds(values)
         cells.append(f"{mean:.1f}" if low is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]")

@@ -15,10 +15,8 @@ from typing import Any
 
 from benchmarks import cifar10_lt as table
 from benchmarks import timing
-from benchmarks.cifar10_lt import Settings
+from benchmarks.cifar10_lt import SPLITS, Settings
 from ltkd_cli.evaluate import interval_over_seeds
-
-SPLITS = ("all", "head", "medium", "tail")
 
 PRECISIONS = ("float32", "bfloat16")
 

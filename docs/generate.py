@@ -8,20 +8,32 @@ source and on choices made here; a method without a note has a section all the s
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ltkd_cli.cache import Layout, layout
+from ltkd_cli.evaluate import interval_over_seeds
 from ltkd_cli.method import Method, Option, all_names, find, options, source_of
 
 ROOT = Path(__file__).parents[1]
 NOTES = ROOT / "docs" / "method_notes"
 EXAMPLE = ROOT / "examples" / "add_a_method"
+RESULTS = ROOT / "benchmarks" / "results"
+
+SPLITS = ("all", "head", "medium", "tail")
+
+IN_THE_README = (
+    *("teacher, ce", "teacher, balanced-softmax", "teacher, cosine"),
+    *("ce", "balanced-softmax", "kd", "bkd", "cbd", "dive", "krdistill"),
+)
+"""Rows of the results that the front page shows."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,13 @@ def main() -> None:
 def pages() -> dict[Path, str]:
     """The text that every page should have."""
     parts = {
-        ROOT / "README.md": {"methods": methods_table()},
+        ROOT / "README.md": {
+            "methods": methods_table(),
+            "results": results_table(kept("cifar10-lt-short"), IN_THE_README),
+        },
+        ROOT / "docs" / "results.md": {
+            "cifar10-lt-short": results_table(kept("cifar10-lt-short")),
+        },
         ROOT / "docs" / "methods.md": {"methods": methods_in_full()},
         ROOT / "docs" / "cache.md": {"datasets": datasets_table(), "sizes": sizes_table()},
         EXAMPLE / "README.md": {
@@ -171,6 +189,41 @@ def short_source(method: type[Method]) -> str:
 def linked(source: str) -> str:
     """A source whose arXiv numbers are links."""
     return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", source)
+
+
+def kept(name: str) -> dict[str, Any]:
+    """Scores of runs that a benchmark wrote."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def results_table(rows: Mapping[str, Any], names: Iterable[str] | None = None) -> str:
+    """Accuracies in percent, mean over seeds with its 95 % interval where there are three or more.
+
+    An interval over two seeds spans most of the scale and says nothing; both values stand
+    in its place.
+    """
+    shown = rows if names is None else [name for name in names if name in rows]
+    columns = ("row", "n", *SPLITS, "minutes", "the row's own part of the command")
+    return table(columns, (results_row(name, rows[name]) for name in shown))
+
+
+def results_row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """One row of results, from the scores that its runs recorded at their last epoch."""
+    runs = list(row["runs"].values())
+    cells = (
+        over_seeds([100 * run["scores"][split]["accuracy"] for run in runs]) for split in SPLITS
+    )
+    minutes = sum(run["seconds"] for run in runs) / len(runs) / 60
+    return name, str(len(runs)), *cells, f"{minutes:.1f}", f"`{row['arguments']}`"
+
+
+def over_seeds(values: list[float]) -> str:
+    """Mean and interval, or mean and both values of two."""
+    mean, low, high = interval_over_seeds(values)
+    if len(values) == 2:
+        return f"{mean:.1f} ({', '.join(f'{value:.1f}' for value in values)})"
+    return f"{mean:.1f}" if low is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def datasets_table() -> str:

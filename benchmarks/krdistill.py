@@ -1,0 +1,80 @@
+"""The search behind the defaults of `krdistill`, on validation images and never on the test set.
+
+    python -m benchmarks.krdistill --data PATH/TO/FOLDER --student resnet20 --epochs 10
+
+Holds 250 images of each class out of the training set before the long tail is made, trains one
+ce teacher of 20 epochs on the rest, exports its cache, trains one student for each variant,
+and prints the accuracies on the images that were held out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import cifar10_lt as table
+from benchmarks import timing
+from benchmarks.cifar10_lt import SPLITS, Row
+
+HELD_OUT = 250
+"""Images of each class."""
+
+TEACHER_EPOCHS = 20
+
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "neither half": (*table.NO_LOGIT_HALF, *table.NO_FEATURE_HALF),
+    "logits only": table.NO_FEATURE_HALF,
+}
+"""Name -> options of the method; `head=` stands for the student's last layer."""
+
+
+def main() -> None:
+    """Reads the command line, trains what is missing and prints the table."""
+    settings, arguments = table.read_settings(__doc__)
+    settings = replace(settings, images=(*settings.images, "--validation", str(HELD_OUT)))
+    seeds = arguments.seeds
+    if not arguments.table_only:
+        of_teacher = ("--recipe", arguments.recipe, "--epochs", str(TEACHER_EPOCHS))
+        teaching = replace(settings, recipe=of_teacher)
+        table.in_parallel(settings, [table.teach(teaching, "ce", seed) for seed in seeds])
+        table.in_parallel(settings, [table.export(settings, "ce", seed) for seed in seeds])
+        cells = [table.cell(settings, row, seed) for row in rows() for seed in seeds]
+        table.in_parallel(settings, cells)
+    kept = {}
+    print("| variant | all | head | medium | tail |\n|---|---|---|---|---|")
+    for name, row in zip(VARIANTS, rows(), strict=True):
+        for seed in seeds:
+            record = read(settings.runs / f"{row.stem()}-{seed}" / "run.json")
+            if record is not None:
+                scores = record["validation_scores"]
+                cells_of = (f"{100 * scores[split]['accuracy']:.1f}" for split in SPLITS)
+                print(f"| {name} | {' | '.join(cells_of)} |")
+                kept[f"{name}, seed {seed}"] = {**table.summary(record), "validation": scores}
+    if arguments.output:
+        timing.write(arguments.output, kept)
+
+
+def rows() -> list[Row]:
+    """A row for each variant."""
+    return [variant(name, options) for name, options in VARIANTS.items()]
+
+
+def variant(name: str, options: tuple[str, ...]) -> Row:
+    """One variant as a row of the driver."""
+    arguments: list[str] = []
+    for option in options:
+        head = option.removeprefix("head=")
+        arguments += ["--head", head] if head != option else ["--set", option]
+    return Row(f"variant {name}", ("--method", "krdistill", *arguments), ("ce",))
+
+
+def read(file: Path) -> dict[str, Any] | None:
+    """The record of a finished run; None where it is missing or unfinished."""
+    record: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return record if record.get("status") == "done" else None
+
+
+if __name__ == "__main__":
+    main()
