@@ -26,6 +26,15 @@ TEACHER_EPOCHS = 20
 VARIANTS: dict[str, tuple[str, ...]] = {
     "neither half": (*table.NO_LOGIT_HALF, *table.NO_FEATURE_HALF),
     "logits only": table.NO_FEATURE_HALF,
+    "features only, weight 40": (*table.NO_LOGIT_HALF, "representation_weight=40"),
+    "the same, cosine head": (*table.NO_LOGIT_HALF, "representation_weight=40", "head=cosine:20"),
+    "the same, pull 0": (*table.NO_LOGIT_HALF, "representation_weight=40", "pull=0"),
+    "the same, pull 1, class means": (
+        *(*table.NO_LOGIT_HALF, "representation_weight=40"),
+        *("pull=1", "target=class-mean"),
+    ),
+    "both, weight 40": ("representation_weight=40",),
+    "both, weight 100": ("representation_weight=100",),
 }
 """Name -> options of the method; `head=` stands for the student's last layer."""
 

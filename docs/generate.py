@@ -72,6 +72,7 @@ def pages() -> dict[Path, str]:
         },
         ROOT / "docs" / "results.md": {
             "cifar10-lt-short": results_table(kept("cifar10-lt-short")),
+            "krdistill-search": search_table(kept("krdistill-search")),
         },
         ROOT / "docs" / "methods.md": {"methods": methods_in_full()},
         ROOT / "docs" / "cache.md": {"datasets": datasets_table(), "sizes": sizes_table()},
@@ -206,6 +207,15 @@ def results_table(rows: Mapping[str, Any], names: Iterable[str] | None = None) -
     shown = rows if names is None else [name for name in names if name in rows]
     columns = ("row", "n", *SPLITS, "minutes", "the row's own part of the command")
     return table(columns, (results_row(name, rows[name]) for name in shown))
+
+
+def search_table(runs: Mapping[str, Any]) -> str:
+    """Accuracies in percent on the validation images, a row for each run."""
+    rows = (
+        (name, *(f"{100 * run['validation'][split]['accuracy']:.1f}" for split in SPLITS))
+        for name, run in runs.items()
+    )
+    return table(("variant", *SPLITS), rows)
 
 
 def results_row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ class KnowledgeRectificationDistillation(Method):
         sample_weight_exponent: Annotated[
             float, "power of the effective-number weights w of samples; 0 for none, 1 for full"
         ] = 0.0,
-        representation_weight: Annotated[float, "weight b of the features' term"] = 10.0,
+        representation_weight: Annotated[float, "weight b of the features' term"] = 40.0,
         pull: Annotated[
             float, "g_max: how far the rarest class is pulled to its anchor, 0 to 1"
         ] = 0.5,
