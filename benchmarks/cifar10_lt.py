@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -97,7 +98,7 @@ ROWS = (
     student("kd", teachers=("ce",)),
     student("dkd", teachers=("ce",)),
     student("dist", teachers=("ce",)),
-    student("feature", teachers=("ce",)),
+    student("feature", "--clip-norm", "5", teachers=("ce",)),
     student("crd", teachers=("ce",)),
     student("bkd", *DEFERRED, teachers=("ce",)),
     student("cbd", teachers=("cosine",)),
@@ -227,17 +228,24 @@ def cache_of(settings: Settings, teacher: str, seed: int) -> Path:
 
 
 def in_parallel(settings: Settings, commands: Iterable[list[str]]) -> None:
-    """Runs the commands, a few at a time with an equal share of the cores each."""
+    """Runs the commands, a few at a time with an equal share of the cores each.
+
+    One that fails does not keep the others from their end; it ends everything after them.
+    """
+    wanted = [command for command in commands if command]
     with ThreadPoolExecutor(settings.workers) as pool:
-        list(pool.map(lambda command: run(settings, command), [c for c in commands if c]))
+        codes = list(pool.map(lambda command: run(settings, command), wanted))
+    failed = [shlex.join(["ltkd", *c]) for c, code in zip(wanted, codes, strict=True) if code]
+    if failed:
+        sys.exit("failed:\n  " + "\n  ".join(failed))
 
 
-def run(settings: Settings, command: list[str]) -> None:
-    """Runs one `ltkd` command; stops everything where it fails."""
+def run(settings: Settings, command: list[str]) -> int:
+    """Runs one `ltkd` command; returns its exit code."""
     threads = max(1, (os.cpu_count() or 1) // settings.workers)
     print(" ".join(["ltkd", *command]), flush=True)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    subprocess.run([sys.executable, "-m", "ltkd_cli", *command], check=True, env=environment)
+    return subprocess.run([sys.executable, "-m", "ltkd_cli", *command], env=environment).returncode
 
 
 def print_table(

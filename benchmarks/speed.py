@@ -1,6 +1,7 @@
 """Students from the cache against label-only training and against online distillation.
 
     python -m benchmarks.speed            # seconds per epoch, as ratios measured in turn
+    python -m benchmarks.speed --data-folder CIFAR10    # and the start of `ltkd distill` on it
 
 Random pixels and answers: how long a step takes does not depend on what is learnt.
 """
@@ -18,25 +19,26 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import timing
+from benchmarks import first_step, timing
 from benchmarks.contender import Contender
 from ltkd_cli import devices, models
 from ltkd_cli.cache import Cache, CacheWriter, Layout
 from ltkd_cli.data import ImageSet
 from ltkd_cli.data.images import ResidentImages
 from ltkd_cli.data.view import ViewPolicy, view
-from ltkd_cli.feed import open_feed, to_float
+from ltkd_cli.feed import Feed, open_feed, to_float
 from ltkd_cli.method import Task, Teacher, find
 from ltkd_cli.models import ModelSpec, Network
 from ltkd_cli.recipe import Recipe
 from ltkd_cli.splits import group_classes
-from ltkd_cli.train import begin, train
+from ltkd_cli.train import Training, begin, train
 
 CLASSES = 10
 VIEWS = 16
 BATCH = 128
 LOGIT_METHODS = ("kd", "bkd", "dive", "dkd", "dist", "ltkd")
 POLICY = ViewPolicy("crop-flip")
+RECIPE = Recipe(epochs=1, batch_size=BATCH, schedule="constant")
 
 
 def main() -> None:
@@ -60,6 +62,7 @@ def main() -> None:
             )
     results["input side"] = input_share(images, device, arguments.rounds)
     results["start"] = start_up(arguments.rounds)
+    results["first step"] = to_first_step(arguments.data_folder, arguments.rounds)
     timing.write(arguments.output, results)
     print(f"wrote {arguments.output}")
 
@@ -133,6 +136,18 @@ def start_up(rounds: int) -> dict[str, object]:
     return {"seconds": seconds, "ratios": found}
 
 
+def to_first_step(folder: Path | None, rounds: int) -> dict[str, object]:
+    """Seconds from Enter to the first step of `ltkd distill` on CIFAR-10-LT in a folder."""
+    if folder is None:
+        skipped = "skipped, for there is no --data-folder with the images of CIFAR-10"
+        print(f"\nseconds to the first step of `ltkd distill`: {skipped}")
+        return {"skipped": skipped}
+    seconds = first_step.seconds_to_first_step(folder, rounds)
+    found = {"ltkd distill, resnet32": first_step.spread(seconds)}
+    show("seconds from Enter to the first step, images decoded before", found, "less than 5")
+    return {"seconds": seconds, "spread": found}
+
+
 def epoch_of(
     images: ImageSet,
     cache: Cache | None,
@@ -142,6 +157,15 @@ def epoch_of(
     device: torch.device,
 ) -> Callable[[], None]:
     """A function that trains one epoch by our own loop."""
+    training, feed = training_of(images, cache, method, student, device)
+    chosen = devices.choose_precision(precision, device)
+    return lambda: train_epoch(training, feed, chosen)
+
+
+def training_of(
+    images: ImageSet, cache: Cache | None, method: str, student: str, device: torch.device
+) -> tuple[Training, Feed]:
+    """A training at its start, and what it eats."""
     method_class = find(method)
     caches = (cache,) if cache and method_class.needs else ()
     looked_at = network(student)
@@ -150,18 +174,16 @@ def epoch_of(
     task = Task(
         torch.tensor(counts), images.labels, group_classes(counts), looked_at.width, teachers
     )
-    recipe = Recipe(epochs=1, batch_size=BATCH, schedule="constant")
-    training = begin(looked_at, method_class(task), recipe, device)
-    feed = open_feed(images, POLICY, caches, method_class.needs, device)
-    chosen = devices.choose_precision(precision, device)
+    training = begin(looked_at, method_class(task), RECIPE, device)
+    return training, open_feed(images, POLICY, caches, method_class.needs, device)
 
-    def run() -> None:
-        training.epoch = 0
-        for _ in train(training, feed, recipe, seed=0, precision=chosen):
-            pass
-        wait(device)
 
-    return run
+def train_epoch(training: Training, feed: Feed, precision: str) -> None:
+    """Trains for one epoch, whatever was trained before, and waits for its end."""
+    training.epoch = 0
+    for _ in train(training, feed, RECIPE, seed=0, precision=precision):
+        pass
+    wait(feed.device)
 
 
 def network(name: str) -> Network:
@@ -228,6 +250,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--data-folder", type=Path, help="CIFAR-10 as an image folder")
     stamp = time.strftime("%Y-%m-%d")
     parser.add_argument(
         "--output", type=Path, default=Path(f"benchmarks/results/speed-{stamp}.json")

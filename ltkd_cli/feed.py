@@ -62,38 +62,39 @@ class Feed:
     ) -> Iterator[tuple[Tensor, Batch]]:
         """Images float [B, 3, H, W] in [0, 1] and their batch, from batch `start` on."""
         steps = batches_of(len(draws.rows), batch_size)
-        rows, views = self._to_device(draws.rows), self._to_device(draws.views)
+        on_device = Draws(self._to_device(draws.rows), self._to_device(draws.views))
         shares = torch.arange(steps, dtype=torch.float64) + epoch * steps
         progress = self._to_device(shares / (steps * epochs))
 
         def one(step: int) -> tuple[Tensor, Batch]:
             part = slice(step * batch_size, (step + 1) * batch_size)
-            return self._batch(draws.rows[part], rows[part], views[part], progress[step])
+            here, there = (Draws(d.rows[part], d.views[part]) for d in (draws, on_device))
+            return self._batch(here, there, progress[step])
 
         numbers = iter(range(start, steps))
         if self.pixels is not None:
             return map(one, numbers)
         return _ahead(one, numbers)
 
-    def _batch(
-        self, host_rows: Tensor, rows: Tensor, views: Tensor, progress: Tensor
-    ) -> tuple[Tensor, Batch]:
+    def _batch(self, here: Draws, there: Draws, progress: Tensor) -> tuple[Tensor, Batch]:
+        """The batch of the same draws `here`, on the CPU, and `there`, on the device."""
+        rows, views = there.rows, there.views
         if self.pixels is None:
-            pixels = self._to_device(self.image_set.images.gather(host_rows))
+            pixels = self._to_device(self.image_set.images.gather(here.rows))
         else:
             pixels = self.pixels[rows]
         images = to_float(view(pixels, rows, views, self.policy))
         if self.jitter_seed is not None:
             images = jitter(images, rows, views, self.jitter_seed)
-        teachers = tuple(self._answers(k, rows, views) for k in range(len(self.caches)))
+        teachers = tuple(self._answers(k, here, there) for k in range(len(self.caches)))
         return images, Batch(self.labels[rows], rows, teachers, progress)
 
-    def _answers(self, k: int, rows: Tensor, views: Tensor) -> Outputs:
+    def _answers(self, k: int, here: Draws, there: Draws) -> Outputs:
         held = self.answers[k]
         if held is None:
-            said = self.caches[k].read(rows.cpu(), views.cpu(), self.needs)
+            said = self.caches[k].read(here.rows, here.views, self.needs)
             return {name: self._to_device(values) for name, values in said.items()}
-        entries = self.first[k][rows] + views
+        entries = self.first[k][there.rows] + there.views
         return {name: values[entries].float() for name, values in held.items()}
 
     def _view_counts(self) -> Tensor | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,12 +13,11 @@ from torch import Tensor
 from . import devices
 from .counter import counter_hash, seeded
 from .method import Batch, Method, Outputs
-from .models import Network
 from .recipe import Recipe
 
 
 def mixed_terms(
-    network: Network,
+    forward: Callable[[Tensor], Outputs],
     method: Method,
     images: Tensor,
     batch: Batch,
@@ -34,7 +34,7 @@ def mixed_terms(
     Source: mixup, Zhang et al., arXiv:1710.09412; CutMix, Yun et al., arXiv:1905.04899.
     """
     if not (recipe.mixup or recipe.cutmix):
-        terms: dict[str, Tensor] = method(_look(network, images, precision), batch)
+        terms: dict[str, Tensor] = method(_look(forward, images, precision), batch)
         return terms
     key = seeded(*stream)
     partner = torch.argsort(counter_hash(key, batch.rows))
@@ -43,16 +43,16 @@ def mixed_terms(
         images = share * images + (1 - share) * images[partner]
     else:
         images, share = _paste(images, images[partner], share, key)
-    student = _look(network, images, precision)
+    student = _look(forward, images, precision)
     own = method(student, batch)
     other = method(student, dataclasses.replace(batch, labels=batch.labels[partner]))
     return {name: share * own[name] + (1 - share) * other[name] for name in own}
 
 
-def _look(network: Network, images: Tensor, precision: str) -> Outputs:
+def _look(forward: Callable[[Tensor], Outputs], images: Tensor, precision: str) -> Outputs:
     """The network's outputs as float32: only networks ever compute in bfloat16, no loss does."""
     with devices.autocast(images.device, precision):
-        outputs: Outputs = network(images)
+        outputs = forward(images)
     return {name: value.float() for name, value in outputs.items()}
 
 

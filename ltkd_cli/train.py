@@ -6,16 +6,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .errors import CheckpointError, Diverged
 from .feed import Feed
-from .method import Batch, Method
+from .method import Batch, Method, Outputs
 from .mixing import mixed_terms
 from .models import Network
 from .recipe import Recipe
@@ -68,6 +69,11 @@ class Training:
     """Batches of the running epoch that are done."""
     sums: dict[str, Tensor] = field(default_factory=dict)
     """Loss terms of the running epoch, each times its images."""
+    forward: Callable[[Tensor], Outputs] = field(init=False)
+    """What computes the network's outputs for images: the network, or what is compiled of it."""
+
+    def __post_init__(self) -> None:
+        self.forward = self.network
 
     def snapshot(self) -> dict[str, Any]:
         """Tensors and plain values only, so that it loads with weights_only."""
@@ -119,8 +125,7 @@ def begin(network: Network, method: Method, recipe: Recipe, device: torch.device
     )
     average = None
     if recipe.average_decay:
-        blend = get_ema_multi_avg_fn(recipe.average_decay)  # type: ignore[no-untyped-call]
-        average = AveragedModel(network, multi_avg_fn=blend, use_buffers=True)
+        average = AveragedModel(network)
     return Training(network, method, optimizer, average)
 
 
@@ -225,7 +230,7 @@ def _forward_backward(
     batches: int,
 ) -> dict[str, Tensor]:
     stream = (seed, training.epoch, training.batch)
-    terms = mixed_terms(training.network, training.method, images, batch, recipe, precision, stream)
+    terms = mixed_terms(training.forward, training.method, images, batch, recipe, precision, stream)
     loss = torch.stack(list(terms.values())).sum()
     torch.autograd.backward(loss / _parts_of_step(training.batch, batches, recipe.accumulate))
     return {name: term.detach() for name, term in terms.items()}
@@ -238,7 +243,24 @@ def _update(training: Training, recipe: Recipe) -> None:
     training.optimizer.step()
     training.optimizer.zero_grad(set_to_none=True)
     if training.average:
-        training.average.update_parameters(training.network)
+        _update_average(training.average, training.network, recipe.average_decay)
+
+
+def _update_average(average: AveragedModel, network: Network, decay: float) -> None:
+    """Moves every number of the average towards the network's; the first time all the way.
+
+    The average's own `update_parameters` does the same, but has each step wait for a GPU.
+    """
+    blend = get_ema_multi_avg_fn(decay if average.n_averaged else 0.0)  # type: ignore[no-untyped-call]
+    pairs = list(zip(_numbers(average.module), _numbers(network), strict=True))
+    for floating in (True, False):
+        if chosen := [pair for pair in pairs if pair[0].is_floating_point() == floating]:
+            blend([kept for kept, _ in chosen], [new for _, new in chosen], None)
+    average.n_averaged += 1  # on the CPU: nothing to wait for
+
+
+def _numbers(network: nn.Module) -> Iterator[Tensor]:
+    return chain(network.parameters(), network.buffers())
 
 
 def _completes_step(done: int, batches: int, accumulate: int) -> bool:

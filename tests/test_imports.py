@@ -17,7 +17,7 @@ LAYERS = [
     {"feed", "mixing", "evaluate", "rebalance", "retraining"},
     {"train", "export", "interrupts"},
     {"events"},
-    {"profiling", "tensorboard"},
+    {"profiling", "tensorboard", "compiling"},
     {"pipeline"},
     {"plots", "console"},
     {"report"},

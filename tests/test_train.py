@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ltkd_cli import models
 from ltkd_cli.data import DataSpec, load
@@ -126,6 +127,19 @@ def test_keeps_the_moving_average_of_the_weights(digits):
             seen += 1
     assert torch.allclose(training.final_network.head.weight, expected, atol=1e-6)
     assert not torch.equal(training.final_network.head.weight, training.network.head.weight)
+
+
+def test_the_moving_average_is_that_of_torch_bit_for_bit(digits):
+    recipe = Recipe(epochs=1, batch_size=256, average_decay=0.9, learning_rate=0.05)
+    training = start(digits, recipe)
+    blend = get_ema_multi_avg_fn(0.9)
+    expected = AveragedModel(training.network, multi_avg_fn=blend, use_buffers=True)
+    for event in train(training, feed_of(digits), recipe, 0, "float32"):
+        if isinstance(event, Step):
+            expected.update_parameters(training.network)
+    kept, wanted = training.average.state_dict(), expected.state_dict()
+    assert kept.keys() == wanted.keys()
+    assert all(torch.equal(kept[name], wanted[name]) for name in wanted)
 
 
 @pytest.mark.parametrize("mix", ["mixup", "cutmix"])
