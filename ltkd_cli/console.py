@@ -11,11 +11,18 @@ from typing import Any, TypeVar
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
-from .events import Caution, Checked, Computed, Event, Facts, Note
+from .events import AtWork, Caution, Checked, Computed, Event, Facts, Note, OfSeed
 from .export import Exported
 from .train import EpochEnd, Step
 
@@ -120,23 +127,22 @@ class _Screen:
     """Two moving lines on a terminal; only notes, and a line every `log_every` epochs, elsewhere.
 
     The first line holds the epoch, a bar and the time that is left; the second the loss terms
-    of the last epoch, the speed, and the share of the time spent waiting for images.
+    of the last epoch, the speed, and the share of the time spent waiting for images. Of several
+    students that train at once, each has one line instead, with its seed, epoch and speed.
     """
 
     def __init__(self, log_every: int) -> None:
         self.log_every = log_every
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=32),
-            TaskProgressColumn(),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            console=STDERR,
-        )
+        self.bar = _bars(32)
         self.task = self.bar.add_task("", total=None, visible=False)
+        self.students = _bars(20, TextColumn("{task.fields[speed]}"))
+        self.tasks: dict[int, TaskID] = {}
         self.details = Text(no_wrap=True, overflow="ellipsis")
-        self.live = Live(Group(self.bar, self.details), console=STDERR, transient=True)
+        self.live = Live(
+            Group(self.bar, self.students, self.details), console=STDERR, transient=True
+        )
         self.terms = ""
-        self.drawn = 0.0
+        self.drawn: dict[int | None, float] = {}
 
     def __enter__(self) -> _Screen:
         if _moves(STDERR):
@@ -154,29 +160,37 @@ class _Screen:
                 caution(text)
             case Facts(title, rows):
                 facts(title, rows)
-            case Checked():
-                what = f"{event.split} accuracy {accuracies(event.accuracy)}"
-                note(f"  epoch {event.epoch}: {what}")
-            case EpochEnd():
-                self._end_epoch(event)
+            case Checked() | EpochEnd():
+                self._log(event)
             case Step():
                 self._step(event)
+            case OfSeed(seed, AtWork()):
+                self.tasks[seed] = self.students.add_task(f"seed {seed}", total=None, speed="")
+            case OfSeed(seed, Step() as step):
+                self._student_step(seed, step)
+            case OfSeed(seed, Checked() | EpochEnd() as said):
+                self._log(said, f"seed {seed}, ")
+            case OfSeed(_, said):  # it names its run
+                self.show(said)
             case Computed(done, total):
                 self._advance("computing features", done, total, f"{done:,} of {total:,} views")
             case Exported(done, total):
                 self._advance("exporting", done, total, f"  {done:,} of {total:,} entries")
 
-    def _end_epoch(self, event: EpochEnd) -> None:
+    def _log(self, event: Checked | EpochEnd, whose: str = "") -> None:
+        line = f"  {whose}epoch {event.epoch}: "
+        if isinstance(event, Checked):
+            note(f"{line}{event.split} accuracy {accuracies(event.accuracy)}")
+            return
         self.terms = ", ".join(f"{name} {value:.3f}" for name, value in event.terms.items())
         if self.log_every and event.epoch % self.log_every == 0:
             note(
-                f"  epoch {event.epoch}: {self.terms}, learning rate {event.learning_rate:.3g}, "
+                f"{line}{self.terms}, learning rate {event.learning_rate:.3g}, "
                 f"{event.images_per_second:,.0f} images/s, waiting {event.waiting:.0%}"
             )
 
     def _step(self, event: Step) -> None:
-        seconds = max(event.seconds, 1e-9)
-        speed = f"{event.images / seconds:,.0f} images/s, waiting {event.waiting / seconds:.0%}"
+        speed = f"{_speed(event)}, waiting {event.waiting / max(event.seconds, 1e-9):.0%}"
         self._advance(
             f"epoch {event.epoch + 1}/{event.epochs}",
             event.epoch * event.batches + event.batch,
@@ -185,13 +199,45 @@ class _Screen:
         )
 
     def _advance(self, description: str, done: int, total: int, details: str) -> None:
-        if not self.live.is_started or time.monotonic() - self.drawn < SECONDS_BETWEEN_REDRAWS:
-            return
-        self.drawn = time.monotonic()
-        self.details.plain = details
-        self.bar.update(
-            self.task, description=description, completed=done, total=total, visible=True
-        )
+        if self._is_due():
+            self.details.plain = details
+            self.bar.update(
+                self.task, description=description, completed=done, total=total, visible=True
+            )
+
+    def _student_step(self, seed: int, event: Step) -> None:
+        if self._is_due(seed):
+            self.students.update(
+                self.tasks[seed],
+                description=f"seed {seed}, epoch {event.epoch + 1}/{event.epochs}",
+                completed=event.epoch * event.batches + event.batch,
+                total=event.epochs * event.batches,
+                speed=_speed(event),
+            )
+
+    def _is_due(self, seed: int | None = None) -> bool:
+        """Whether it is time to draw a moving line again: that of a seed, or the only one."""
+        now = time.monotonic()
+        if not self.live.is_started or now - self.drawn.get(seed, 0.0) < SECONDS_BETWEEN_REDRAWS:
+            return False
+        self.drawn[seed] = now
+        return True
+
+
+def _bars(width: int, *columns: TextColumn) -> Progress:
+    """Moving lines with a bar of `width` columns, the share done, the time left, and `columns`."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=width),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        *columns,
+        console=STDERR,
+    )
+
+
+def _speed(event: Step) -> str:
+    return f"{event.images / max(event.seconds, 1e-9):,.0f} images/s"
 
 
 def _moves(console: Console) -> bool:

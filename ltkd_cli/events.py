@@ -49,4 +49,17 @@ class Computed:
     total: int
 
 
-Event = Note | Caution | Facts | Checked | Computed | Step | EpochEnd | Exported
+@dataclass(frozen=True)
+class AtWork:
+    """A training goes on, or is about to begin; more will be heard of it."""
+
+
+@dataclass(frozen=True)
+class OfSeed:
+    """What one of several students says that train at the same time."""
+
+    seed: int
+    event: Event
+
+
+Event = Note | Caution | Facts | Checked | Computed | Step | EpochEnd | Exported | AtWork | OfSeed

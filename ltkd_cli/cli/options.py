@@ -37,6 +37,12 @@ def _checked_epochs(option: typer.CallbackParam, value: int | None) -> int | Non
     return value
 
 
+def _checked_at_once(value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise UsageError(f"--at-once takes 1 or more students, not {value}.", "--at-once 2")
+    return value
+
+
 Runs = Annotated[
     Path, typer.Option(help="Folder of all runs.", envvar="LTKD_RUNS", show_default=True)
 ]
@@ -125,7 +131,16 @@ RecipeName = Annotated[
 ]
 Seeds = Annotated[
     str | None,
-    typer.Option(metavar="0,1,2", help="Several students, one after another: a run for each seed."),
+    typer.Option(metavar="0,1,2", help="Several students: a run for each seed."),
+]
+AtOnce = Annotated[
+    int | None,
+    typer.Option(
+        help="Students of --seeds that are trained at the same time.",
+        rich_help_panel=_MACHINE,
+        callback=_checked_at_once,
+        show_default="one for each CPU core; on a GPU 1",
+    ),
 ]
 Augment = Annotated[
     str, typer.Option(help="none, or jitter: other colours in every view that is learnt from.")
@@ -162,6 +177,16 @@ Precision = Annotated[
     typer.Option(
         help="auto, float32 or bfloat16; auto is bfloat16 where the device gains from it.",
         rich_help_panel=_MACHINE,
+    ),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the network by torch.compile (CUDA graphs on a GPU); where that fails, it "
+        "trains as it is.",
+        rich_help_panel=_MACHINE,
+        **FLAG,
     ),
 ]
 EvaluateEvery = Annotated[

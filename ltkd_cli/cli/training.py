@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UsageError
 from . import options
+
+if TYPE_CHECKING:
+    from ..pipeline.settings import TrainSettings
+    from ..pipeline.training import Watch
 
 DEFAULT_RUNS = Path("runs")
 
@@ -40,6 +44,7 @@ def teach(
     recipe: dict[str, Any],
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    compile: options.Compile = False,
     evaluate_every: options.EvaluateEvery = None,
     log_every: options.LogEvery = 0,
     tensorboard: options.TensorBoard = False,
@@ -57,8 +62,10 @@ def teach(
         options=settings or [], recipe_name=recipe_name, recipe=recipe, head=head,
         pretrained=pretrained, views=views, caches=[], seed=seed, device=device,
         precision=precision, evaluate_every=evaluate_every, augment=augment, classes=classes,
+        compile=compile,
     )  # fmt: skip
-    _train(runs, asked, {seed: name}, log_every, tensorboard=tensorboard, profile=profile)
+    names = {seed: name}
+    _train(runs, asked, names, log_every, at_once=1, tensorboard=tensorboard, profile=profile)
 
 
 @options.with_recipe
@@ -81,6 +88,7 @@ def distill(
     pretrained: options.Pretrained = False,
     seed: options.Seed = 0,
     seeds: options.Seeds = None,
+    at_once: options.AtOnce = None,
     name: options.Name = None,
     resume: options.Resume = None,
     runs: options.Runs = DEFAULT_RUNS,
@@ -89,6 +97,7 @@ def distill(
     recipe: dict[str, Any],
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    compile: options.Compile = False,
     evaluate_every: options.EvaluateEvery = None,
     log_every: options.LogEvery = 0,
     tensorboard: options.TensorBoard = False,
@@ -98,6 +107,9 @@ def distill(
     if resume is not None:
         _go_on(context, runs, resume, log_every, tensorboard=tensorboard, profile=profile)
         return
+    if seeds is None and at_once is not None:
+        hint = f"ltkd distill --seeds 0,1,2 --at-once {at_once}"
+        raise UsageError("--at-once is for the several students of --seeds.", hint)
     names = {seed: name} if seeds is None else _names_by_seed(seeds, name)
     recipe = _recipe_fields(recipe)
     from ..pipeline import requests
@@ -106,9 +118,9 @@ def distill(
         kind="distill", images=_data_fields(images), model=model, method=method,
         options=settings or [], recipe_name=recipe_name, recipe=recipe, head=head,
         pretrained=pretrained, views=None, caches=cache or [], seed=seed, device=device,
-        precision=precision, evaluate_every=evaluate_every,
+        precision=precision, evaluate_every=evaluate_every, compile=compile,
     )  # fmt: skip
-    _train(runs, asked, names, log_every, tensorboard=tensorboard, profile=profile)
+    _train(runs, asked, names, log_every, at_once=at_once, tensorboard=tensorboard, profile=profile)
 
 
 def _train(
@@ -117,23 +129,49 @@ def _train(
     names: dict[int, str | None],
     log_every: int,
     *,
+    at_once: int | None,
     tensorboard: bool,
     profile: bool,
 ) -> None:
     """A run for each seed of `names`, all from the same cache."""
     from .. import console, report
     from .. import runs as run_folders
-    from ..pipeline import preparing, requests, training
+    from ..pipeline import preparing, requests, several, training
 
     for name in names.values():
         if name is not None:
             run_folders.check_name(runs, name)
     settings = console.follow(requests.resolve(runs, asked))
+    watch = training.Watch(tensorboard, profile)
+    at_once = several.how_many(at_once, len(names), settings.device)
+    if at_once > 1:
+        _train_several(runs, asked.kind, settings, names, at_once, log_every, watch)
+        return
     for seed, name in names.items():
         prepared = preparing.prepare(replace(settings, seed=seed), console.decoding)
-        watch = training.Watch(tensorboard, profile)
         run = console.follow(training.start(runs, asked.kind, prepared, name, watch), log_every)
         report.print_run(run)
+
+
+def _train_several(
+    runs: Path,
+    kind: str,
+    settings: TrainSettings,
+    names: dict[int, str | None],
+    at_once: int,
+    log_every: int,
+    watch: Watch,
+) -> None:
+    """The same, with `at_once` students in training at any time."""
+    from .. import console, report
+    from ..pipeline import several
+
+    begun = several.create(runs, kind, settings, names, at_once, console.decoding)
+    created = console.follow(begun)
+    with several.students(created, at_once, watch) as students:
+        while run := console.follow(students.until_one_ends(), log_every):
+            if run.done:
+                report.print_run(run)
 
 
 def _go_on(

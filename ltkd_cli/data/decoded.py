@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -25,9 +25,6 @@ Progress = Callable[[int, int], None]
 STORED_LIMIT = 16 * 2**30
 """Bytes up to which decoded images are stored; above, files are decoded when asked for."""
 
-MEMORY_LIMIT = 4 * 2**30
-"""Bytes up to which stored images are read into memory; above, they are mapped."""
-
 SPARE_BYTES = 2**28
 """Space that decoding leaves free on the disk."""
 
@@ -44,7 +41,7 @@ def open_images(
     disk has no room.
     """
     stored = [files for files in splits if _bytes(files, size) <= STORED_LIMIT]
-    pending = [files for files in stored if _stored(files, size, in_memory=False) is None]
+    pending = [files for files in stored if _stored(files, size) is None]
     if pending:
         with quietly():
             _decode_all(pending, size, progress or _silent)
@@ -54,7 +51,7 @@ def open_images(
 def _open(files: ImageFiles, size: int) -> Images:
     if _bytes(files, size) > STORED_LIMIT:
         return FileImages(files, size)
-    pixels = _stored(files, size, in_memory=_bytes(files, size) <= MEMORY_LIMIT)
+    pixels = _stored(files, size)
     if pixels is None:
         raise DataError(
             f"The decoded images in {_stored_path(files, size)} have disappeared.",
@@ -63,12 +60,14 @@ def _open(files: ImageFiles, size: int) -> Images:
     return ResidentImages(torch.from_numpy(pixels))
 
 
-def _stored(files: ImageFiles, size: int, in_memory: bool) -> Pixels | None:
-    """Decoded images [N, 3, size, size] read or mapped; None where there are none, or others."""
-    # Mode "c" never writes to the file, yet gives PyTorch the writable array it insists on.
-    mode: Literal["c"] | None = None if in_memory else "c"
+def _stored(files: ImageFiles, size: int) -> Pixels | None:
+    """Decoded images [N, 3, size, size]; None where there are none, or others.
+
+    They are mapped, so that any number of processes share one copy in memory.
+    """
     try:
-        pixels: Pixels = np.load(_stored_path(files, size), mode, allow_pickle=False)
+        # Mode "c" never writes to the file, yet gives PyTorch the writable array it insists on.
+        pixels: Pixels = np.load(_stored_path(files, size), mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None  # not there, or not the file that was written: decode again
     return pixels if pixels.dtype == np.uint8 and pixels.shape == _shape(files, size) else None

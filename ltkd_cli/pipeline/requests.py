@@ -43,6 +43,7 @@ class Training:
     evaluate_every: int | None
     augment: str = "none"
     classes: str = "all"
+    compile: bool = False
 
 
 def resolve(root: Path, asked: Training) -> Generator[Event, None, TrainSettings]:
@@ -84,6 +85,7 @@ def resolve(root: Path, asked: Training) -> Generator[Event, None, TrainSettings
         evaluate_every=max(1, recipe.epochs // 10) if every is None else every,
         augment=asked.augment,
         classes=GROUP_ALIASES.get(asked.classes, asked.classes),
+        compile=asked.compile,
     )
 
 

@@ -35,6 +35,8 @@ class TrainSettings:
     """`jitter` gives a teacher other colours to learn from."""
     classes: str = "all"
     """`head`, `medium` or `tail` for an expert that is trained on the images of that group."""
+    compile: bool = False
+    """Whether torch.compile computes the forward pass."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionaries and lists."""

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from .. import devices, evaluate, models, runs
+from ..compiling import compile_forward
 from ..data.decoded import Progress
 from ..errors import (
     CacheMismatch,
@@ -57,14 +58,19 @@ def start(
 
     First it says what each cache holds, and how good its teacher is.
     """
-    settings = prepared.settings
     for cache in prepared.caches:
         yield from teacher_caches.introduce(cache, type(prepared.method))
-    label = f"{settings.method}-{settings.model}"
-    run = runs.create(
+    run = create(root, kind, prepared, name)
+    return (yield from _fit(run, prepared, watch or Watch()))
+
+
+def create(root: Path, kind: str, prepared: Prepared, name: str | None) -> Run:
+    """A run folder in which nothing is trained yet; `resume` will begin."""
+    settings = prepared.settings
+    return runs.create(
         root,
         kind,
-        label,
+        f"{settings.method}-{settings.model}",
         settings.as_json(),
         name,
         environment=environment(prepared.device),
@@ -72,7 +78,6 @@ def start(
         parents=[parent_record(cache) for cache in prepared.caches],
         seconds=0.0,
     )
-    return (yield from _fit(run, prepared, watch or Watch()))
 
 
 def resume(
@@ -144,6 +149,9 @@ def _train(run: Run, prepared: Prepared, watch: Watch, stop: Callable[[], bool])
         members=members_of(settings, prepared.data),
         jitter_seed=settings.seed if settings.augment == "jitter" else None,
     )
+    if settings.compile:
+        yield Note(f"{run.name}: compiling the network, which can take minutes")
+        yield compile_forward(training, feed, settings.recipe, settings.precision)
     events = train(training, feed, settings.recipe, settings.seed, settings.precision, stop)
     watched = profiled(events, run.path / "trace.json") if watch.profile else events
     with _event_files(run, training, watch) as log:
