@@ -14,19 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from .. import devices, evaluate, models, runs
-from ..data import Data, ImageSet, load
+from ..data import load
 from ..data.decoded import Progress
-from ..data.view import ViewPolicy, view
+from ..data.view import ViewPolicy
 from ..errors import DataMismatch, MethodError, RunError, UsageError
-from ..events import Caution, Computed, Event, Facts, Note
-from ..export import PREDICTION_BATCH
-from ..feed import to_float
-from ..models import Network
-from ..rebalance import balanced_accuracy, is_better, validation_images, validation_rows
+from ..events import Caution, Event, Facts
+from ..rebalance import balanced_accuracy, is_better
 from ..runs import Run
 from .caches import accuracies_in_words
+from .looking import Source, look
 from .provenance import environment
-from .second_stages import HOWS, TRAINED, Seen, Stage, hits_of, second_stage
+from .second_stages import HOWS, Stage, hits_of, second_stage
 from .settings import TrainSettings
 from .testing import score_on_test
 
@@ -45,21 +43,6 @@ class Rebalancing:
     def options(self) -> dict[str, Any]:
         """What decides the outcome beside `how` and the run's seed."""
         return {"strength": self.strength, "validation": self.validation, "views": self.views}
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A finished run, opened."""
-
-    run: Run
-    data: Data
-    network: Network
-    policy: ViewPolicy
-    device: torch.device
-
-    @property
-    def seed(self) -> int:
-        return int(self.run.settings["seed"])
 
 
 @dataclass(frozen=True)
@@ -106,7 +89,7 @@ def rebalance(
     _check_held_out(source, asked)
     yield from _cautions(source, asked)
     views = asked.views if source.policy.name != "none" else 1
-    seen, validation = yield from _look(source, asked, views)
+    seen, validation = yield from look(source, asked.how, asked.validation, views)
     counts = torch.tensor(source.data.train.class_counts())
     stage = second_stage(asked.how, source.network.head, seen, counts, asked.strength, source.seed)
     compared = _Compared(
@@ -164,7 +147,7 @@ def _check(asked: Rebalancing) -> None:
         raise UsageError("--validation must be at least 1.", "--validation 20")
 
 
-def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> _Source:
+def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> Source:
     run.require_done()
     device = devices.choose_device(asked.device)
     network = models.load(run.weights).to(device).eval()
@@ -181,10 +164,10 @@ def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> _Source:
             f"The training images of {run.name} are not what they were when it was trained.",
             f"ltkd {run.kind}, for a new run",
         )
-    return _Source(run, data, network, ViewPolicy(settings.views, settings.view_seed), device)
+    return Source(run, data, network, ViewPolicy(settings.views, settings.view_seed), device)
 
 
-def _cautions(source: _Source, asked: Rebalancing) -> Generator[Event, None, None]:
+def _cautions(source: Source, asked: Rebalancing) -> Generator[Event, None, None]:
     run = source.run
     if asked.how == "logit-adjust" and run.method != "ce":
         yield Caution(
@@ -197,7 +180,7 @@ def _cautions(source: _Source, asked: Rebalancing) -> Generator[Event, None, Non
         )
 
 
-def _check_held_out(source: _Source, asked: Rebalancing) -> None:
+def _check_held_out(source: Source, asked: Rebalancing) -> None:
     if source.data.validation is not None and asked.validation is not None:
         raise UsageError(
             f"{source.run.name} held {len(source.data.validation.labels):,} images out, and they "
@@ -206,84 +189,8 @@ def _check_held_out(source: _Source, asked: Rebalancing) -> None:
         )
 
 
-def _look(
-    source: _Source, asked: Rebalancing, views: int
-) -> Generator[Event, None, tuple[Seen, Seen]]:
-    """What the second stage learns or chooses from, and what it is validated on.
-
-    Held-out images are seen untouched, as the test images are; where there are none,
-    training images stand in, in several views.
-    """
-    train, held_out = source.data.train, source.data.validation
-    everything = torch.arange(len(train.labels))
-    if held_out is not None:
-        yield Note(_what_it_learns_from(source, asked, len(held_out.labels)))
-        rows = torch.arange(len(held_out.labels))
-        validation = yield from _seen(source, held_out, rows, 1)
-        if asked.how not in TRAINED:
-            return validation, validation
-        return (yield from _seen(source, train, everything, views)), validation
-    per_class = asked.validation or validation_images(source.network.spec.classes, views)
-    held = validation_rows(train.labels, per_class, source.seed)
-    yield Note(_catch(source, asked, len(held), views))
-    if asked.how not in TRAINED:
-        validation = yield from _seen(source, train, held, views)
-        return validation, validation
-    seen = yield from _seen(source, train, everything, views)
-    return seen, seen.of(held)
-
-
-def _what_it_learns_from(source: _Source, asked: Rebalancing, images: int) -> str:
-    name, held_out = source.run.name, f"validated on {images:,} images that were held out"
-    if asked.how in TRAINED:
-        rows = len(source.data.train.labels)
-        return f"{name}: {asked.how} on the features of {rows:,} training images, {held_out}."
-    return f"{name}: {asked.how}, {held_out}."
-
-
-def _catch(source: _Source, asked: Rebalancing, images: int, views: int) -> str:
-    """What the validation is without held-out images, and why its accuracy is too high."""
-    name, seen = source.run.name, f"{images:,} training images, {views} views each"
-    if asked.how in TRAINED:
-        rows = len(source.data.train.labels)
-        return (
-            f"{name}: {asked.how} on the features of all {rows:,} training images, for a fixed "
-            f"number of epochs; the validation accuracy, on {seen}, is therefore optimistic."
-        )
-    return (
-        f"{name}: {asked.how}, validated on {seen}; the network was trained on these images, so "
-        "its accuracy there is optimistic (`--validation 20` of teach and distill holds some out)."
-    )
-
-
-def _seen(
-    source: _Source, images: ImageSet, rows: Tensor, views: int
-) -> Generator[Event, None, Seen]:
-    """Features [R, V, D] of the first V views of rows [R], float32 on the CPU, with labels."""
-    features = yield from _features(source, images, rows, views)
-    return Seen(features, images.labels[rows])
-
-
-def _features(
-    source: _Source, image_set: ImageSet, rows: Tensor, views: int
-) -> Generator[Event, None, Tensor]:
-    network, images = source.network, image_set.images
-    found = torch.empty(len(rows), views, network.width)
-    numbers = torch.arange(views, device=source.device)
-    for places in torch.split(torch.arange(len(rows)), max(1, PREDICTION_BATCH // views)):
-        own = rows[places]
-        pixels = images.gather(own).to(source.device).repeat_interleave(views, 0)
-        repeated = own.to(source.device).repeat_interleave(views)
-        seen = view(pixels, repeated, numbers.repeat(len(own)), source.policy)
-        with torch.inference_mode():
-            features = network(to_float(seen))["features"]
-        found[places] = features.reshape(len(own), views, -1).cpu()
-        yield Computed((int(places[-1]) + 1) * views, len(rows) * views)
-    return found
-
-
 def _write(
-    root: Path, name: str | None, source: _Source, stage: dict[str, Any], began: float
+    root: Path, name: str | None, source: Source, stage: dict[str, Any], began: float
 ) -> Run:
     """The new run, its weights and scores; the settings are those of the run it came from."""
     parent, network, data = source.run, source.network, source.data
