@@ -42,7 +42,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 def main() -> None:
     """Reads the command line, trains what is missing and prints the table."""
     settings, arguments = table.read_settings(__doc__)
-    settings = replace(settings, images=(*settings.images, "--validation", str(HELD_OUT)))
+    settings = replace(
+        settings,
+        runs=settings.runs / "krdistill-search",  # its teachers are not those of the other tables
+        images=(*settings.images, "--validation", str(HELD_OUT)),
+    )
     seeds = arguments.seeds
     if not arguments.table_only:
         of_teacher = ("--recipe", arguments.recipe, "--epochs", str(TEACHER_EPOCHS))

@@ -11,7 +11,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "results.md": {
             "cifar10-lt-short": results_table(kept("cifar10-lt-short")),
             "krdistill-search": search_table(kept("krdistill-search")),
+            "precision": precision_table(kept("precision")),
         },
         ROOT / "docs" / "methods.md": {"methods": methods_in_full()},
         ROOT / "docs" / "cache.md": {"datasets": datasets_table(), "sizes": sizes_table()},
@@ -192,10 +193,9 @@ def linked(source: str) -> str:
     return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", source)
 
 
-def kept(name: str) -> dict[str, Any]:
+def kept(name: str) -> Any:
     """Scores of runs that a benchmark wrote."""
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
-    return found
+    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 def results_table(rows: Mapping[str, Any], names: Iterable[str] | None = None) -> str:
@@ -216,6 +216,28 @@ def search_table(runs: Mapping[str, Any]) -> str:
         for name, run in runs.items()
     )
     return table(("variant", *SPLITS), rows)
+
+
+def precision_table(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy of the same students in both precisions, and the difference in points."""
+    columns = ("precision", "n", *SPLITS)
+    values = {
+        precision: {
+            split: [100 * pair[precision]["scores"][split]["accuracy"] for pair in pairs]
+            for split in SPLITS
+        }
+        for precision in ("float32", "bfloat16")
+    }
+    rows = [
+        (precision, str(len(pairs)), *(over_seeds(of[split]) for split in SPLITS))
+        for precision, of in values.items()
+    ]
+    differences = (
+        [b - a for a, b in zip(values["float32"][s], values["bfloat16"][s], strict=True)]
+        for s in SPLITS
+    )
+    rows.append(("difference, seed by seed", str(len(pairs)), *map(over_seeds, differences)))
+    return table(columns, rows)
 
 
 def results_row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
