@@ -53,23 +53,23 @@ def main() -> None:
 
 def prepared(arguments: argparse.Namespace) -> Callable[[], None]:
     """The function that runs one epoch of the contender."""
-    from benchmarks import online, speed
+    from benchmarks import epochs, online
     from ltkd_cli import devices
     from ltkd_cli.cache import Cache
 
     device = devices.choose_device(arguments.device)
-    images = speed.random_images(arguments.images)
+    images = epochs.random_images(arguments.images)
     if arguments.kind == "online":
         pixels = images.images.resident
         assert pixels is not None
-        student, teacher = speed.network(arguments.student), speed.network(arguments.teacher)
+        student, teacher = epochs.network(arguments.student), epochs.network(arguments.teacher)
         return online.epoch(
-            student, teacher, pixels, images.labels, speed.BATCH, torch.device(device), workers=2
+            student, teacher, pixels, images.labels, epochs.BATCH, torch.device(device), workers=2
         )
     if device.type == "cpu":
         devices.keep_freed_memory()
     cache = Cache.open(arguments.cache)
-    return speed.epoch_of(images, cache, "kd", arguments.student, arguments.precision, device)
+    return epochs.epoch_of(images, cache, "kd", arguments.student, arguments.precision, device)
 
 
 def parse() -> argparse.Namespace:

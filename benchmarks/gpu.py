@@ -23,7 +23,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from benchmarks import first_step, online, speed, timing
+from benchmarks import epochs, first_step, online, speed, timing
 from ltkd_cli import devices
 from ltkd_cli.cache import Cache
 from ltkd_cli.compiling import compile_forward
@@ -78,7 +78,7 @@ class Begun:
 
     def __call__(self) -> None:
         """Trains for one epoch and waits for its end."""
-        speed.train_epoch(self.training, self.feed, self.precision)
+        epochs.train_epoch(self.training, self.feed, self.precision)
 
 
 def main() -> None:
@@ -101,7 +101,7 @@ def main() -> None:
         "rounds": arguments.rounds,
     }
     with tempfile.TemporaryDirectory() as folder:
-        cache = speed.random_cache(Path(folder) / "cache.h5", images)
+        cache = epochs.random_cache(Path(folder) / "cache.h5", images)
         begun, results["compiling"] = begin_all(images, cache, arguments.student, device)
         results["stages"] = stage_by_stage(begun, len(images.labels), arguments.rounds)
         results["against online"] = against_online(begun, images, arguments, device)
@@ -117,7 +117,7 @@ def main() -> None:
 def images_of(arguments: argparse.Namespace) -> ImageSet:
     """The training images of CIFAR-10-LT at imbalance 100, or random ones."""
     if arguments.data is None:
-        return speed.random_images(arguments.images)
+        return epochs.random_images(arguments.images)
     if (arguments.data / "cifar-10-batches-py").exists():
         return load(DataSpec("cifar10-lt", root=str(arguments.data), imbalance=100)).train
     return load(DataSpec(str(arguments.data), imbalance=100)).train
@@ -129,7 +129,7 @@ def begin_all(
     """Every stage that there is here, and what compiling the last one came to, in words."""
     begun = {stage: begin_stage(stage, images, cache, student, device) for stage in STAGES}
     last = begun[COMPILED]
-    said = compile_forward(last.training, last.feed, speed.RECIPE, last.precision)
+    said = compile_forward(last.training, last.feed, epochs.RECIPE, last.precision)
     print(said.text)
     if isinstance(said, Caution):
         del begun[COMPILED]
@@ -140,7 +140,7 @@ def begin_stage(
     stage: Stage, images: ImageSet, cache: Cache, student: str, device: torch.device
 ) -> Begun:
     """The training of a stage at its start, not compiled."""
-    training, feed = speed.training_of(images, cache, "bkd", student, device)
+    training, feed = epochs.training_of(images, cache, "bkd", student, device)
     if not stage.on_device:
         feed = replace(feed, pixels=None, answers=(None,))
     return Begun(training, feed, stage.precision)
@@ -187,9 +187,9 @@ def against_online(
     pixels = images.images.resident
     assert pixels is not None
     name = arguments.student
-    student, teacher = speed.network(name), speed.network(name)
+    student, teacher = epochs.network(name), epochs.network(name)
     plain = online.epoch(
-        student, teacher, pixels, images.labels, speed.BATCH, device, arguments.workers
+        student, teacher, pixels, images.labels, epochs.BATCH, device, arguments.workers
     )
     ours = {stage.name: begun[stage] for stage in (DEVICE, BFLOAT16, COMPILED) if stage in begun}
     seconds = timing.in_turn({"online": plain, **ours}, arguments.rounds)
@@ -202,10 +202,10 @@ def waits_of(begun: Begun) -> Counter[str]:
     """Waits for the GPU and copies between it and the host, by name, inside an epoch."""
     training, feed = begun.training, begun.feed
     training.epoch = 0
-    events = train(training, feed, speed.RECIPE, seed=0, precision=begun.precision)
+    events = train(training, feed, epochs.RECIPE, seed=0, precision=begun.precision)
     first = next(events)
     assert isinstance(first, Step)
-    speed.wait(feed.device)
+    epochs.wait(feed.device)
     activities = [ProfilerActivity.CPU]
     if feed.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
@@ -213,7 +213,7 @@ def waits_of(begun: Begun) -> Counter[str]:
         with record_function(INSIDE):
             for _ in range(first.batches - 2):
                 next(events)
-        speed.wait(feed.device)
+        epochs.wait(feed.device)
     for _ in events:
         pass
     return forbidden(recorder)
@@ -254,7 +254,7 @@ def whole_run(
     """Seconds of 200 epochs by the `ldam` recipe, compiled where that works."""
     stage = COMPILED if COMPILED in begun else BFLOAT16
     recipe = PRESETS["ldam"]
-    assert (recipe.epochs, recipe.batch_size) == (EPOCHS, speed.BATCH)
+    assert (recipe.epochs, recipe.batch_size) == (EPOCHS, epochs.BATCH)
     started = time.perf_counter()
     run = begin_stage(stage, images, cache, student, device)
     if stage.compiled:
@@ -263,7 +263,7 @@ def whole_run(
     for event in train(run.training, run.feed, recipe, seed=0, precision=run.precision):
         if isinstance(event, EpochEnd):
             last = event
-    speed.wait(device)
+    epochs.wait(device)
     ended = time.perf_counter()
     found = {"stage": stage.name, "preparing": ready - started, "training": ended - ready}
     print(

@@ -2,8 +2,6 @@
 
     python -m benchmarks.speed            # seconds per epoch, as ratios measured in turn
     python -m benchmarks.speed --data-folder CIFAR10    # and the start of `ltkd distill` on it
-
-Random pixels and answers: how long a step takes does not depend on what is learnt.
 """
 
 from __future__ import annotations
@@ -16,29 +14,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from benchmarks import first_step, timing
+from benchmarks import epochs, first_step, timing
 from benchmarks.contender import Contender
-from ltkd_cli import devices, models
-from ltkd_cli.cache import Cache, CacheWriter, Layout
+from ltkd_cli import devices
+from ltkd_cli.cache import Cache
 from ltkd_cli.data import ImageSet
-from ltkd_cli.data.images import ResidentImages
-from ltkd_cli.data.view import ViewPolicy, view
-from ltkd_cli.feed import Feed, open_feed, to_float
-from ltkd_cli.method import Task, Teacher, find
-from ltkd_cli.models import ModelSpec, Network
-from ltkd_cli.recipe import Recipe
-from ltkd_cli.splits import group_classes
-from ltkd_cli.train import Training, begin, train
+from ltkd_cli.data.view import view
+from ltkd_cli.feed import to_float
 
-CLASSES = 10
-VIEWS = 16
-BATCH = 128
 LOGIT_METHODS = ("kd", "bkd", "dive", "dkd", "dist", "ltkd")
-POLICY = ViewPolicy("crop-flip")
-RECIPE = Recipe(epochs=1, batch_size=BATCH, schedule="constant")
 
 
 def main() -> None:
@@ -47,14 +33,14 @@ def main() -> None:
     device = devices.choose_device(arguments.device)
     if device.type == "cpu":
         devices.keep_freed_memory()  # as `ltkd` does before it trains
-    images = random_images(arguments.images)
+    images = epochs.random_images(arguments.images)
     results = {
         "machine": timing.machine(device),
         "images": arguments.images,
         "rounds": arguments.rounds,
     }
     with tempfile.TemporaryDirectory() as folder:
-        cache = random_cache(Path(folder) / "cache.h5", images)
+        cache = epochs.random_cache(Path(folder) / "cache.h5", images)
         results["against labels only"] = against_labels(images, cache, device, arguments.rounds)
         for teacher, student in (("resnet110", "resnet20"), ("resnet32", "resnet32")):
             results[f"against online, {teacher} to {student}"] = against_online(
@@ -72,7 +58,7 @@ def against_labels(
 ) -> dict[str, object]:
     """Seconds per epoch of every logit method as a share of those of ce, same network."""
     contenders = {
-        name: epoch_of(images, cache, name, "resnet20", "auto", device)
+        name: epochs.epoch_of(images, cache, name, "resnet20", "auto", device)
         for name in ("ce", *LOGIT_METHODS)
     }
     seconds = timing.in_turn(contenders, rounds)
@@ -106,17 +92,17 @@ def input_share(images: ImageSet, device: torch.device, rounds: int) -> dict[str
     pixels = images.images.resident
     assert pixels is not None
     pixels = pixels.to(device)
-    looked_at = network("resnet20").to(device)
+    looked_at = epochs.network("resnet20").to(device)
 
     def inputs() -> None:
-        for rows in torch.split(torch.randperm(len(pixels), device=device), BATCH):
-            seen = to_float(view(pixels[rows], rows, rows + 1, POLICY))
+        for rows in torch.split(torch.randperm(len(pixels), device=device), epochs.BATCH):
+            seen = to_float(view(pixels[rows], rows, rows + 1, epochs.POLICY))
             torch.addcmul(looked_at.shift, seen, looked_at.scale)
-        wait(device)
+        epochs.wait(device)
 
     contenders = {
         "inputs": inputs,
-        "epoch": epoch_of(images, None, "ce", "resnet20", "auto", device),
+        "epoch": epochs.epoch_of(images, None, "ce", "resnet20", "auto", device),
     }
     seconds = timing.in_turn(contenders, rounds)
     found = {"view and normalise": timing.ratios(seconds, "inputs", "epoch")}
@@ -148,75 +134,6 @@ def to_first_step(folder: Path | None, rounds: int) -> dict[str, object]:
     return {"seconds": seconds, "spread": found}
 
 
-def epoch_of(
-    images: ImageSet,
-    cache: Cache | None,
-    method: str,
-    student: str,
-    precision: str,
-    device: torch.device,
-) -> Callable[[], None]:
-    """A function that trains one epoch by our own loop."""
-    training, feed = training_of(images, cache, method, student, device)
-    chosen = devices.choose_precision(precision, device)
-    return lambda: train_epoch(training, feed, chosen)
-
-
-def training_of(
-    images: ImageSet, cache: Cache | None, method: str, student: str, device: torch.device
-) -> tuple[Training, Feed]:
-    """A training at its start, and what it eats."""
-    method_class = find(method)
-    caches = (cache,) if cache and method_class.needs else ()
-    looked_at = network(student)
-    counts = images.class_counts()
-    teachers = tuple(Teacher("ce", 0, _no_features) for _ in caches)
-    task = Task(
-        torch.tensor(counts), images.labels, group_classes(counts), looked_at.width, teachers
-    )
-    training = begin(looked_at, method_class(task), RECIPE, device)
-    return training, open_feed(images, POLICY, caches, method_class.needs, device)
-
-
-def train_epoch(training: Training, feed: Feed, precision: str) -> None:
-    """Trains for one epoch, whatever was trained before, and waits for its end."""
-    training.epoch = 0
-    for _ in train(training, feed, RECIPE, seed=0, precision=precision):
-        pass
-    wait(feed.device)
-
-
-def network(name: str) -> Network:
-    """A new network for the random images."""
-    half = (0.5, 0.5, 0.5)
-    return models.build(ModelSpec(name, CLASSES, mean=half, std=half), seed=0)
-
-
-def random_images(number: int) -> ImageSet:
-    """As many random 32-pixel images, long-tailed labels."""
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, (number, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    weights = 0.6 ** torch.arange(CLASSES).float()
-    labels = torch.multinomial(weights, number, replacement=True, generator=generator)
-    names = tuple(map(str, range(CLASSES)))
-    return ImageSet("random", "train", ResidentImages(pixels), labels, names, "0" * 64)
-
-
-def random_cache(path: Path, images: ImageSet) -> Cache:
-    """A cache of random answers to every view."""
-    layout = Layout.even(images.labels.numpy(), CLASSES, VIEWS)
-    attributes = {
-        "fingerprint": images.fingerprint,
-        "class_names": list(images.class_names),
-        "class_counts": images.class_counts(),
-    }
-    with CacheWriter(path, layout, attributes) as writer:
-        generator = np.random.default_rng(0)
-        writer.write(0, generator.normal(size=(layout.entries, CLASSES)).astype(np.float32))
-        writer.finish()
-    return Cache.open(path)
-
-
 def command(*arguments: str) -> Callable[[], None]:
     """A function that runs python with the arguments and waits."""
     return lambda: (
@@ -230,16 +147,6 @@ def show(title: str, found: dict[str, dict[str, float]], target: str) -> None:
     for name, ratio in found.items():
         print(f"| {name} | {ratio['median']:.3f} | {ratio['low']:.3f} | {ratio['high']:.3f} |")
     sys.stdout.flush()
-
-
-def wait(device: torch.device) -> None:
-    """Waits until a GPU has done all it was asked for."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _no_features(name: str) -> torch.Tensor:
-    raise LookupError(f"no {name} in a cache of random logits")
 
 
 def parse() -> argparse.Namespace:
