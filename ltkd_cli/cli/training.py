@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -134,6 +135,7 @@ def _train(
     profile: bool,
 ) -> None:
     """A run for each seed of `names`, all from the same cache."""
+    _quiet_profiler()
     from .. import console, report
     from .. import runs as run_folders
     from ..pipeline import preparing, requests, several, training
@@ -174,6 +176,11 @@ def _train_several(
                 report.print_run(run)
 
 
+def _quiet_profiler() -> None:
+    """Keeps the remarks of torch's profiler from the screen; read when torch is loaded."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "10")
+
+
 def _go_on(
     context: typer.Context,
     runs: Path,
@@ -184,6 +191,7 @@ def _go_on(
     profile: bool,
 ) -> None:
     _refuse_other_settings(context, which)
+    _quiet_profiler()
     from .. import console, report
     from .. import runs as run_folders
     from ..pipeline import training
