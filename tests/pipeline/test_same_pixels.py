@@ -1,5 +1,6 @@
 """Teacher and student see the same pixels: cache, views and batches, each against the other."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -160,3 +161,23 @@ def test_a_run_s_caches_are_its_teachers(story, path):
     settings = prepared_student(story, "kd").settings
     assert [Path(cache) for cache in settings.caches] == [path]
     assert (settings.views, settings.view_seed) == ("crop-flip", SEED_OF_VIEWS)
+
+
+def test_what_is_kept_on_the_device_is_what_is_gathered_step_by_step(path, digits):
+    """The GPU's way, pixels and answers held on the device, gives the very same batches."""
+    cache = Cache.open(path)
+    needs = frozenset({"logits", "features"})
+    policy = ViewPolicy("crop-flip", SEED_OF_VIEWS)
+    feed = open_feed(digits.train, policy, (cache,), needs, CPU)
+    held = {name: cache.tensor(name, CPU) for name in needs}
+    draws = feed.draws("class-balanced", 0, 0)
+    ways = [
+        list(each.batches(draws, 64, 0, epoch=0, epochs=1))
+        for each in (replace(feed, answers=(held,)), replace(feed, pixels=None, answers=(None,)))
+    ]
+    assert len(ways[0]) == len(ways[1]) > 5
+    for (images, batch), (same_images, same) in zip(*ways, strict=True):
+        assert torch.equal(images, same_images)
+        assert torch.equal(batch.rows, same.rows)
+        for name in needs:
+            assert torch.equal(batch.teachers[0][name], same.teachers[0][name])
