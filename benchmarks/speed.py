@@ -1,7 +1,7 @@
 """Students from the cache against label-only training and against online distillation.
 
-    python -m benchmarks.speed            # seconds per epoch, as ratios measured in turn
-    python -m benchmarks.speed --data-folder CIFAR10    # and the start of `ltkd distill` on it
+python -m benchmarks.speed            # seconds per epoch, as ratios measured in turn
+python -m benchmarks.speed --data-folder CIFAR10    # and the start of `ltkd distill` on it
 """
 
 from __future__ import annotations
