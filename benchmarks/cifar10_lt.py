@@ -297,7 +297,9 @@ def table_row(title: str, records: Sequence[dict[str, Any]]) -> str:
     for split in SPLITS:
         values = [100 * record["scores"][split]["accuracy"] for record in records]
         mean, low, high = interval_over_seeds(values)
-        cells.append(f"{mean:.1f}" if low is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]")
+        # An interval over two seeds spans most of the scale and says nothing.
+        told = low is not None and len(values) > 2
+        cells.append(f"{mean:.1f} [{low:.1f}, {high:.1f}]" if told else f"{mean:.1f}")
     minutes = sum(record["seconds"] for record in records) / len(records) / 60
     return f"| {title} | {len(records)} | {' | '.join(cells)} | {minutes:.1f} |"
 
