@@ -192,7 +192,7 @@ def cell(settings: Settings, row: Row, seed: int) -> list[str]:
 
 def rebalance(settings: Settings, row: Row, seed: int, name: str) -> list[str]:
     """The command of a second stage, which leaves nothing when it is interrupted."""
-    if is_done(settings, name):
+    if finished(settings, name):
         return []
     return [
         "rebalance", f"teacher-{row.teachers[0]}-{seed}", *row.arguments, *settings.machine[:2],
@@ -202,10 +202,9 @@ def rebalance(settings: Settings, row: Row, seed: int, name: str) -> list[str]:
 
 def train(settings: Settings, kind: str, name: str, begin: list[str]) -> list[str]:
     """`begin` for a new run, the command that resumes an unfinished one, or nothing."""
-    record = settings.runs / name / "run.json"
-    if not record.exists():
+    if not (settings.runs / name / "run.json").exists():
         return [*begin, *settings.machine, "--name", name, "--runs", str(settings.runs)]
-    if json.loads(record.read_text())["status"] == "done":
+    if finished(settings, name):
         return []
     return [kind, "--resume", name, "--runs", str(settings.runs)]
 
@@ -260,11 +259,10 @@ def print_table(
     kept = {}
     for title, stem, own in rows:
         names = [f"{stem}-{seed}" for seed in arguments.seeds]
-        done = [name for name in names if is_done(settings, name)]
-        if done:
-            records = [json.loads((settings.runs / n / "run.json").read_text()) for n in done]
-            print(table_row(title, records))
-            runs = {name: summary(r) for name, r in zip(done, records, strict=True)}
+        records = {name: record for name in names if (record := finished(settings, name))}
+        if records:
+            print(table_row(title, list(records.values())))
+            runs = {name: summary(record) for name, record in records.items()}
             kept[title] = {"arguments": own, "runs": runs}
     if arguments.output:
         timing.write(arguments.output, kept)
@@ -283,10 +281,11 @@ def summary(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def is_done(settings: Settings, name: str) -> bool:
-    """Whether a run has ended."""
-    record = settings.runs / name / "run.json"
-    return record.exists() and json.loads(record.read_text())["status"] == "done"
+def finished(settings: Settings, name: str) -> dict[str, Any] | None:
+    """The record of a run that has ended; None where it is missing or unfinished."""
+    file = settings.runs / name / "run.json"
+    record: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return record if record.get("status") == "done" else None
 
 
 def table_row(title: str, records: Sequence[dict[str, Any]]) -> str:

@@ -9,10 +9,7 @@ and prints the accuracies on the images that were held out.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from benchmarks import cifar10_lt as table
 from benchmarks import timing
@@ -59,8 +56,8 @@ def main() -> None:
     print("| variant | all | head | medium | tail |\n|---|---|---|---|---|")
     for name, row in zip(VARIANTS, rows(), strict=True):
         for seed in seeds:
-            record = read(settings.runs / f"{row.stem()}-{seed}" / "run.json")
-            if record is not None:
+            record = table.finished(settings, f"{row.stem()}-{seed}")
+            if record:
                 scores = record["validation_scores"]
                 cells_of = (f"{100 * scores[split]['accuracy']:.1f}" for split in SPLITS)
                 print(f"| {name} | {' | '.join(cells_of)} |")
@@ -81,12 +78,6 @@ def variant(name: str, options: tuple[str, ...]) -> Row:
         head = option.removeprefix("head=")
         arguments += ["--head", head] if head != option else ["--set", option]
     return Row(f"variant {name}", ("--method", "krdistill", *arguments), ("ce",))
-
-
-def read(file: Path) -> dict[str, Any] | None:
-    """The record of a finished run; None where it is missing or unfinished."""
-    record: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    return record if record.get("status") == "done" else None
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ trains every seed in float32 and in bfloat16, and prints the differences with th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,7 +25,7 @@ def main() -> None:
     settings, arguments = table.read_settings(__doc__)
     if not arguments.table_only:
         fill(settings, arguments.seeds)
-    pairs = [pair(settings, seed) for seed in arguments.seeds if done(settings, seed)]
+    pairs = [found for seed in arguments.seeds if (found := pair(settings, seed))]
     print_differences(pairs)
     if arguments.output:
         kept = [{name: table.summary(record) for name, record in each.items()} for each in pairs]
@@ -50,15 +49,11 @@ def distill(settings: Settings, precision: str, seed: int) -> list[str]:
     return table.cell(settings, own, seed)
 
 
-def done(settings: Settings, seed: int) -> bool:
-    """Whether both students of a seed are trained."""
-    return all(table.is_done(settings, f"bkd-{name}-{seed}") for name in PRECISIONS)
-
-
-def pair(settings: Settings, seed: int) -> dict[str, dict[str, Any]]:
-    """The records of both students of a seed."""
-    files = {name: settings.runs / f"bkd-{name}-{seed}" / "run.json" for name in PRECISIONS}
-    return {name: json.loads(file.read_text()) for name, file in files.items()}
+def pair(settings: Settings, seed: int) -> dict[str, dict[str, Any]] | None:
+    """The records of both students of a seed; None before both are trained."""
+    found = {name: table.finished(settings, f"bkd-{name}-{seed}") for name in PRECISIONS}
+    records = {name: record for name, record in found.items() if record}
+    return records if len(records) == len(PRECISIONS) else None
 
 
 def print_differences(pairs: Sequence[dict[str, dict[str, Any]]]) -> None:

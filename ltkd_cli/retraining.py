@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +66,7 @@ def retrained(head: Head, features: Tensor, labels: Tensor, recipe: Recipe, seed
         logits: Tensor = fresh(features[rows, views].to(device))
         return logits
 
-    _fit(list(fresh.parameters()), logits_of, labels, features.shape[1], recipe, seed)
+    _fit({1.0: list(fresh.parameters())}, logits_of, labels, features.shape[1], recipe, seed)
     return fresh
 
 
@@ -88,7 +87,7 @@ def learned_scales(
             logits: Tensor = head(features[rows, views].to(scales.device))
         return scales * logits
 
-    _fit([scales], logits_of, labels, features.shape[1], recipe, seed)
+    _fit({1.0: [scales]}, logits_of, labels, features.shape[1], recipe, seed)
     return scales.detach()
 
 
@@ -122,8 +121,8 @@ def smoothed(
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         return smoothed_cross_entropy(logits, labels, smoothing[labels])
 
-    own = [*fresh.parameters()]
-    _fit([scales], logits_of, labels, features.shape[1], recipe, seed, loss, slowly=own)
+    trained: dict[float, list[Tensor]] = {1.0: [scales], MISLAS_SHARE: [*fresh.parameters()]}
+    _fit(trained, logits_of, labels, features.shape[1], recipe, seed, loss)
     return fresh, scales.detach()
 
 
@@ -149,25 +148,20 @@ def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor) ->
 
 
 def _fit(
-    parameters: list[nn.Parameter] | list[Tensor],
+    trained: Mapping[float, Sequence[Tensor]],
     logits_of: Callable[[Tensor, Tensor], Tensor],
     labels: Tensor,
     views: int,
     recipe: Recipe,
     seed: int,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-    slowly: list[nn.Parameter] | None = None,
 ) -> None:
-    """Trains `parameters` on what `logits_of(rows, views)` says, drawing class-balanced.
+    """Trains on what `logits_of(rows, views)` says, drawing class-balanced.
 
-    Those of `slowly` get MISLAS_SHARE of the learning rate.
+    `trained` holds the tensors to train by their share of the recipe's learning rate.
     """
-    groups: list[dict[str, Any]] = [
-        {"params": parameters, "share": 1.0},
-        {"params": slowly or [], "share": MISLAS_SHARE},
-    ]
     optimizer = torch.optim.SGD(
-        groups,
+        [{"params": tensors, "share": share} for share, tensors in trained.items()],
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
@@ -184,7 +178,7 @@ def _fit(
             optimizer.zero_grad()
             torch.autograd.backward(loss(logits, labels[rows].to(logits.device)))
             optimizer.step()
-    if not all(bool(parameter.isfinite().all()) for parameter in [*parameters, *(slowly or [])]):
+    if not all(bool(one.isfinite().all()) for tensors in trained.values() for one in tensors):
         raise Diverged(
             "The second stage did not stay finite on the features of this network.",
             "ltkd rebalance --how logit-adjust",

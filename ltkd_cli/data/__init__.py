@@ -55,6 +55,11 @@ def _check(spec: DataSpec) -> None:
         raise UsageError(
             f"The image size is a number of pixels, not {spec.image_size}.", "--image-size 32"
         )
+    if spec.validation < 0:
+        raise UsageError(
+            f"--validation takes a number of images of each class, not {spec.validation}.",
+            "--validation 20",
+        )
     if spec.root and spec.data not in SETS and not _is_list(spec.data):
         raise UsageError(
             f"--data-root is for CIFAR and for lists, and {spec.data} is neither.",

@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, UsageError
+from ..errors import DataError
 from ..splits import choose_rows
 from .imageset import DataSpec
 
@@ -34,14 +34,8 @@ def hold_out(content: Content, spec: DataSpec) -> tuple[Content, Content | None]
 
     Takes `spec.validation` images of every class, but never more than half of it, from the
     training images as they were found: a long tail is made of the rest, so validation images
-    of a balanced set are balanced. UsageError for a negative number, DataError where no class
-    has two images.
+    of a balanced set are balanced. DataError where no class has two images.
     """
-    if spec.validation < 0:
-        raise UsageError(
-            f"--validation takes a number of images of each class, not {spec.validation}.",
-            "--validation 20",
-        )
     if spec.validation == 0:
         return content, None
     counts = np.bincount(content.labels).tolist()

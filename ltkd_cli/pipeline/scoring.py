@@ -147,9 +147,9 @@ def _score_run(run: Run, device_name: str, on: str) -> Generator[Event, None, Sc
     data = load(settings.data)
     check_classes(run, data)
     images = _images(run, data, on)
-    if on == "test" and data.test.fingerprint != run.record["data"]["test"]:
+    if images.fingerprint != run.record["data"].get(on):
         yield Caution(
-            f"The test images of {data.name} are not those that {run.name} was scored on."
+            f"The {on} images of {data.name} are not those that {run.name} was scored on."
         )
     network = models.load(run.weights).to(device)
     scores = score_on(images, network, data, device)

@@ -1,6 +1,7 @@
 """`--validation`: images that no training sees, and that choices are made on."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,20 @@ def test_both_scores_are_kept_and_eval_finds_them_again(ltkd, folder, name):
         assert result["tail"] == record[kept]["tail"]
     assert record["validation_scores"]["all"]["images"] == 100
     assert record["scores"]["all"]["images"] == 400
+
+
+@pytest.mark.parametrize("on", ["test", "validation"])
+def test_images_that_changed_since_are_said(ltkd, folder, on, tmp_path):
+    root = tmp_path / "runs"
+    shutil.copytree(folder, root)
+    file = root / "teacher" / "run.json"
+    record = json.loads(file.read_text())
+    record["data"][on] = "of other images"
+    file.write_text(json.dumps(record))
+    for said_on in ("test", "validation"):
+        said = ltkd("eval", "teacher", "--on", said_on, "--runs", root)
+        changed = f"The {on} images of digits-lt are not those that teacher was scored on"
+        assert (said.code, changed in " ".join(said.err.split())) == (0, said_on == on)
 
 
 def test_a_second_stage_is_chosen_on_them(ltkd, folder):

@@ -52,9 +52,12 @@ def test_the_seed_of_the_subset_chooses_the_images():
     assert held(0) != held(1)
 
 
-def test_a_negative_number_and_classes_of_one_image_are_refused():
+def test_a_negative_number_is_refused_before_any_file_is_looked_for():
     with pytest.raises(UsageError, match="not -3"):
-        hold_out(Numbers(LABELS), DataSpec(validation=-3))
+        load(DataSpec("no/such/folder", validation=-3))
+
+
+def test_classes_of_one_image_are_refused():
     with pytest.raises(DataError, match="two training images"):
         hold_out(Numbers([0, 1, 2]), DataSpec(validation=1))
 
