@@ -89,9 +89,7 @@ def main() -> None:
             "PyTorch sees no CUDA device here. Whether this script runs at all is tried by\n"
             "    python -m benchmarks.gpu --device cpu --images 512 --student resnet8"
         )
-    device = devices.choose_device(arguments.device)
-    if device.type == "cpu":
-        devices.keep_freed_memory()
+    device = devices.open_device(arguments.device)
     images = images_of(arguments)
     results: dict[str, object] = {
         "machine": timing.machine(device),

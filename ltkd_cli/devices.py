@@ -33,6 +33,14 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def open_device(name: str) -> torch.device:
+    """`choose_device`, with this process made ready to compute on it for long."""
+    device = choose_device(name)
+    if device.type == "cpu":
+        _keep_freed_memory()
+    return device
+
+
 def choose_precision(name: str, device: torch.device) -> str:
     """`float32` or `bfloat16`; `auto` is bfloat16 where the device has instructions for it."""
     if name not in PRECISIONS:
@@ -45,7 +53,7 @@ def choose_precision(name: str, device: torch.device) -> str:
     return "bfloat16" if _gains_from_bfloat16(device) else "float32"
 
 
-def keep_freed_memory() -> None:
+def _keep_freed_memory() -> None:
     """Lets the process keep the memory of one step for the next, where its C library is glibc.
 
     By default glibc hands large blocks back and asks for them anew, page by page, in every

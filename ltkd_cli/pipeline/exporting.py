@@ -57,7 +57,7 @@ def export_logits(
     `images` replaces fields of the run's own DataSpec.
     """
     run.require_done()
-    device = devices.choose_device(settings.device)
+    device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
     spec = with_images(TrainSettings.from_json(run.settings).data, images)
     data = load(spec, progress)

@@ -39,9 +39,7 @@ def prepare(settings: TrainSettings, progress: Progress | None = None) -> Prepar
 
     `progress` hears how many images of how many are decoded, where they must be.
     """
-    device = devices.choose_device(settings.device)
-    if device.type == "cpu":
-        devices.keep_freed_memory()
+    device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
     method_class = find(settings.method)
     caches = tuple(teacher_caches.open_cache(Path(path)) for path in settings.caches)

@@ -149,7 +149,7 @@ def _check(asked: Rebalancing) -> None:
 
 def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> Source:
     run.require_done()
-    device = devices.choose_device(asked.device)
+    device = devices.open_device(asked.device)
     network = models.load(run.weights).to(device).eval()
     if asked.how != "crt" and not isinstance(network.head, nn.Linear):
         raise MethodError(

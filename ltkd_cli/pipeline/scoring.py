@@ -143,7 +143,7 @@ def _threshold(text: str) -> tuple[str, float]:
 def _score_run(run: Run, device_name: str, on: str) -> Generator[Event, None, Scored]:
     run.require_done()
     settings = TrainSettings.from_json(run.settings)
-    device = devices.choose_device(device_name)
+    device = devices.open_device(device_name)
     data = load(settings.data)
     check_classes(run, data)
     images = _images(run, data, on)
