@@ -56,20 +56,27 @@ def prepared(arguments: argparse.Namespace) -> Callable[[], None]:
     from benchmarks import epochs, online
     from ltkd_cli import devices
     from ltkd_cli.cache import Cache
+    from ltkd_cli.compiling import compile_forward
+    from ltkd_cli.events import Caution
 
-    device = devices.choose_device(arguments.device)
     images = epochs.random_images(arguments.images)
     if arguments.kind == "online":
+        device = devices.choose_device(arguments.device)
         pixels = images.images.resident
         assert pixels is not None
         student, teacher = epochs.network(arguments.student), epochs.network(arguments.teacher)
         return online.epoch(
             student, teacher, pixels, images.labels, epochs.BATCH, torch.device(device), workers=2
         )
-    if device.type == "cpu":
-        devices.keep_freed_memory()
+    device = devices.open_device(arguments.device)
     cache = Cache.open(arguments.cache)
-    return epochs.epoch_of(images, cache, "kd", arguments.student, arguments.precision, device)
+    training, feed = epochs.training_of(images, cache, "kd", arguments.student, device)
+    precision = devices.choose_precision(arguments.precision, device)
+    if arguments.compile:
+        said = compile_forward(training, feed, epochs.RECIPE, precision)
+        if isinstance(said, Caution):
+            raise SystemExit(said.text)
+    return lambda: epochs.train_epoch(training, feed, precision)
 
 
 def parse() -> argparse.Namespace:
@@ -80,6 +87,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--compile", action="store_true", help="as `ltkd distill --compile` does")
     parser.add_argument("--images", type=int, required=True)
     parser.add_argument("--device", required=True)
     return parser.parse_args()

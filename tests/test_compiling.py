@@ -29,7 +29,7 @@ def digits():
 def without_cpp(monkeypatch):
     """torch.compile up to the point where it would write C++, which takes minutes to compile."""
 
-    def compile_to_graph(network, *, dynamic, mode):
+    def compile_to_graph(network, *, dynamic, mode, options):
         return compile_really(network, dynamic=dynamic, backend="aot_eager")
 
     monkeypatch.setattr(torch, "compile", compile_to_graph)
@@ -100,6 +100,25 @@ def test_trying_it_leaves_no_trace_in_the_training(digits):
     drawn = torch.rand(1)
     torch.manual_seed(3)
     assert torch.equal(drawn, torch.rand(1))
+
+
+@pytest.mark.parametrize(
+    ("instructions", "options"),
+    [("AVX512", {"cpp.simdlen": 256}), ("AVX2", {}), ("DEFAULT", {})],
+)
+def test_vectors_are_no_wider_than_the_maps_of_a_narrow_network(
+    digits, monkeypatch, instructions, options
+):
+    asked = []
+
+    def watched(network, **options):
+        asked.append(options["options"])
+        return network
+
+    monkeypatch.setattr(torch, "compile", watched)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
+    compiled(digits)
+    assert asked == [options]
 
 
 def test_leaves_the_short_last_batch_to_the_plain_network(digits, monkeypatch):

@@ -183,8 +183,8 @@ Compile = Annotated[
     bool,
     typer.Option(
         "--compile",
-        help="Compile the network by torch.compile (CUDA graphs on a GPU); where that fails, it "
-        "trains as it is.",
+        help="Compile the network by torch.compile (on a GPU with CUDA graphs), which takes half "
+        "a minute at the start; where that fails, it trains as it is.",
         rich_help_panel=_MACHINE,
         **FLAG,
     ),
