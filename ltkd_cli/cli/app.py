@@ -12,12 +12,14 @@ import typer
 from .. import __version__
 from ..errors import Interrupted, LtkdError
 from . import exporting, info, rebalancing, scoring, training
+from .help import Command, Group
 
 # Typer raises its usage errors by this class, whichever copy of Click it carries.
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="ltkd",
+    cls=Group,
     help="Small, fast students that also work on the rare classes: long-tailed knowledge "
     "distillation from cached teacher outputs.",
     no_args_is_help=True,
@@ -26,14 +28,14 @@ app = typer.Typer(
     epilog="Begin with: ltkd teach; ltkd export-logits; ltkd distill --method bkd; "
     "ltkd eval --split tail",
 )
-app.command(rich_help_panel="The four steps")(training.teach)
-app.command(name="export-logits", rich_help_panel="The four steps")(exporting.export_logits)
-app.command(rich_help_panel="The four steps")(training.distill)
-app.command(name="eval", rich_help_panel="The four steps")(scoring.evaluate)
-app.command(rich_help_panel="After the training")(rebalancing.rebalance)
-app.command(rich_help_panel="What there is")(scoring.runs)
-app.command(rich_help_panel="What there is")(info.methods)
-app.command(rich_help_panel="What there is")(info.data)
+app.command(cls=Command, rich_help_panel="The four steps")(training.teach)
+app.command("export-logits", cls=Command, rich_help_panel="The four steps")(exporting.export_logits)
+app.command(cls=Command, rich_help_panel="The four steps")(training.distill)
+app.command(cls=Command, name="eval", rich_help_panel="The four steps")(scoring.evaluate)
+app.command(cls=Command, rich_help_panel="After the training")(rebalancing.rebalance)
+app.command(cls=Command, rich_help_panel="What there is")(scoring.runs)
+app.command(cls=Command, rich_help_panel="What there is")(info.methods)
+app.command(cls=Command, rich_help_panel="What there is")(info.data)
 app.add_typer(exporting.cache, name="cache", rich_help_panel="What there is")
 
 
@@ -52,7 +54,6 @@ def _global_options(
             callback=_print_version,
             is_eager=True,
             help="Print the version.",
-            metavar="",
         ),
     ] = False,
 ) -> None:

@@ -9,9 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from . import options
+from .help import Command, Group
 from .training import DEFAULT_RUNS
 
-cache = typer.Typer(help="Look into a cache, or check every byte of it.", no_args_is_help=True)
+cache = typer.Typer(
+    cls=Group, help="Look into a cache, or check every byte of it.", no_args_is_help=True
+)
 
 CachePath = Annotated[
     Path | None, typer.Argument(help="The cache.", metavar="CACHE", show_default="the newest")
@@ -46,17 +49,13 @@ def export_logits(
     view_seed: options.ViewSeed = 0,
     features: Annotated[
         bool,
-        typer.Option(
-            "--features/--no-features", help="Store pooled features as well.", **options.FLAG
-        ),
+        typer.Option("--features/--no-features", help="Store pooled features as well."),
     ] = True,
     dtype: Annotated[
         str,
         typer.Option(help="float16, float32, or uint8 (half of float16; compact but rounded)."),
     ] = "float16",
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an existing cache.", **options.FLAG)
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing cache.")] = False,
     runs: options.Runs = DEFAULT_RUNS,
     images: dict[str, Any],
     device: options.Device = "auto",
@@ -84,7 +83,7 @@ def export_logits(
     console.note(f"next: ltkd distill --method bkd{cache}")
 
 
-@cache.command()
+@cache.command(cls=Command)
 def info(path: CachePath = None, runs: options.Runs = DEFAULT_RUNS,
          as_json: options.AsJson = False) -> None:  # fmt: skip
     """Show what a cache holds, and whose answers they are."""
@@ -98,7 +97,7 @@ def info(path: CachePath = None, runs: options.Runs = DEFAULT_RUNS,
         report.print_cache(caches.open_cache(opened.path))
 
 
-@cache.command()
+@cache.command(cls=Command)
 def verify(path: CachePath = None, runs: options.Runs = DEFAULT_RUNS) -> None:
     """Check every stored answer against its checksum."""
     from .. import console

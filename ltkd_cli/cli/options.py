@@ -19,9 +19,6 @@ _DATA = "Images"
 _RECIPE = "Recipe"
 _MACHINE = "Machine"
 
-FLAG: dict[str, Any] = {"metavar": ""}
-"""For options that take no value: their help shows none."""
-
 
 def checked_seed(value: int) -> int:
     """The value; UsageError where the generators cannot begin with it."""
@@ -104,13 +101,13 @@ GroupRule = Annotated[
 ]
 Download = Annotated[
     bool | None,
-    typer.Option("--download", help="Fetch missing CIFAR files.", rich_help_panel=_DATA, **FLAG),
+    typer.Option("--download", help="Fetch missing CIFAR files.", rich_help_panel=_DATA),
 ]
 Model = Annotated[
     str, typer.Option(help="resnet8 to resnet110, resnet8x4, torchvision/NAME or timm/NAME.")
 ]
 Pretrained = Annotated[
-    bool, typer.Option("--pretrained", help="Begin with the model zoo's weights.", **FLAG)
+    bool, typer.Option("--pretrained", help="Begin with the model zoo's weights.")
 ]
 Head = Annotated[
     str | None,
@@ -155,7 +152,6 @@ TensorBoard = Annotated[
         "--tensorboard",
         help="Write TensorBoard event files as well.",
         rich_help_panel=_MACHINE,
-        **FLAG,
     ),
 ]
 Profile = Annotated[
@@ -164,7 +160,6 @@ Profile = Annotated[
         "--profile",
         help="Write a trace of a few steps and name the main costs.",
         rich_help_panel=_MACHINE,
-        **FLAG,
     ),
 ]
 Seed = Annotated[
@@ -186,7 +181,6 @@ Compile = Annotated[
         help="Compile the network by torch.compile (on a GPU with CUDA graphs), which takes half "
         "a minute at the start; where that fails, it trains as it is.",
         rich_help_panel=_MACHINE,
-        **FLAG,
     ),
 ]
 EvaluateEvery = Annotated[
@@ -215,9 +209,7 @@ LogEvery = Annotated[
         callback=_checked_epochs,
     ),
 ]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document, nothing else.", **FLAG)
-]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 
 DATA_FIELDS = {
     "data": "data",
@@ -284,7 +276,6 @@ def _recipe_option(name: str) -> inspect.Parameter:
         help=_sentence(text),
         rich_help_panel=_RECIPE,
         show_default=_preset_values(name),
-        **(FLAG if kind is bool else {}),
     )
     if name == "milestones":
         annotation: Any = Annotated[str | None, option]

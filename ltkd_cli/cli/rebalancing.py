@@ -50,7 +50,7 @@ def rebalance(
     runs: options.Runs = DEFAULT_RUNS,
     device: options.Device = "auto",
 ) -> None:
-    """Make a finished network fair to rare classes by its last layer alone, in seconds."""
+    """Make a finished network fair to rare classes by its last layer alone."""
     from .. import console, report
     from .. import runs as run_folders
     from ..pipeline import rebalancing

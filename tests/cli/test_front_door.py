@@ -39,6 +39,12 @@ def test_without_a_command_the_help_comes_once(ltkd, command):
     assert (said.out + said.err).count("Usage: ltkd") == 1
 
 
+@pytest.mark.parametrize("command", ["", "teach", "distill", "eval", "cache", "cache verify"])
+def test_help_shows_no_value_for_what_takes_none(ltkd, command):
+    said = ltkd(*command.split(), "--help")
+    assert (said.code, "--help" in said.out, "<bool>" in said.out) == (0, True, False)
+
+
 @pytest.mark.parametrize(
     ("command", "problem", "hint"),
     [

@@ -1,0 +1,24 @@
+"""Commands whose help shows no type of value for options that take none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+
+class _PlainFlags:
+    def get_params(self, ctx: Any) -> list[Any]:
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in parameters:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""  # Typer would show <bool>
+        return parameters
+
+
+class Command(_PlainFlags, TyperCommand):
+    """One command of `ltkd`."""
+
+
+class Group(_PlainFlags, TyperGroup):
+    """`ltkd` itself, and those of its commands that have commands."""
