@@ -44,6 +44,8 @@ def test_its_gradients_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(outputs, (maps, weight, bias))
 
 
+# torch 2.11 warns of what its own torch.compile does.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.02)])
 def test_compiled_it_trains_as_the_plain_module_does(dtype, tolerance):
     torch.compiler.reset()
