@@ -73,7 +73,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "results.md": {
             "cifar10-lt-short": results_table(kept("cifar10-lt-short")),
             "krdistill-search": search_table(kept("krdistill-search")),
-            "precision": precision_table(kept("precision")),
+            "fast-paths": fast_paths_table(kept("fast-paths")),
         },
         ROOT / "docs" / "methods.md": {"methods": methods_in_full()},
         ROOT / "docs" / "cache.md": {"datasets": datasets_table(), "sizes": sizes_table()},
@@ -218,26 +218,23 @@ def search_table(runs: Mapping[str, Any]) -> str:
     return table(("variant", *SPLITS), rows)
 
 
-def precision_table(pairs: Sequence[Mapping[str, Any]]) -> str:
-    """Accuracy of the same students in both precisions, and the difference in points."""
-    columns = ("precision", "n", *SPLITS)
-    values = {
-        precision: {
-            split: [100 * pair[precision]["scores"][split]["accuracy"] for pair in pairs]
+def fast_paths_table(students: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy of the same students without and with what makes them fast, and the differences."""
+    plain, *fast = students[0]
+    of = {
+        path: [
+            [100 * records[path]["scores"][split]["accuracy"] for records in students]
             for split in SPLITS
-        }
-        for precision in ("float32", "bfloat16")
+        ]
+        for path in (plain, *fast)
     }
-    rows = [
-        (precision, str(len(pairs)), *(over_seeds(of[split]) for split in SPLITS))
-        for precision, of in values.items()
-    ]
-    differences = (
-        [b - a for a, b in zip(values["float32"][s], values["bfloat16"][s], strict=True)]
-        for s in SPLITS
-    )
-    rows.append(("difference, seed by seed", str(len(pairs)), *map(over_seeds, differences)))
-    return table(columns, rows)
+    rows = [(path, str(len(students)), *map(over_seeds, of[path])) for path in of]
+    for path in fast:
+        pairs = zip(of[path], of[plain], strict=True)
+        differences = [[a - b for a, b in zip(*pair, strict=True)] for pair in pairs]
+        name = f"{path}, less {plain}"
+        rows.append((name, str(len(students)), *map(over_seeds, differences)))
+    return table(("computed in", "n", *SPLITS), rows)
 
 
 def results_row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
