@@ -26,9 +26,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         compiled_for_cpu = torch.compiler.is_compiling() and maps.device.type == "cpu"
         if not (self.training and compiled_for_cpu):
             return super().forward(maps)
-        normalised, mean, variance = normalise(
-            maps, self.weight, self.bias, self.running_mean.clone(), self.eps
-        )
+        normalised, mean, variance = normalise(maps, self.weight, self.bias, self.eps)
         pixels = maps.numel() // maps.shape[1]
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
@@ -38,14 +36,13 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 def normalise(
-    maps: Tensor, weight: Tensor, bias: Tensor, pivot: Tensor, eps: float
+    maps: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalised maps [B, C, H, W] in their own precision; mean and biased variance [C].
 
-    Only the maps have gradients. `pivot` [C], somewhere near the mean, keeps the variance
-    precise although it comes from one pass over the maps: E[(x - p)^2] - E[x - p]^2.
+    Gradients are those of the normalised maps alone.
     """
-    normalised, mean, variance = _Normalise.apply(maps, weight, bias, pivot, eps)
+    normalised, mean, variance = _Normalise.apply(maps, weight, bias, eps)
     return normalised, mean, variance
 
 
@@ -54,22 +51,22 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, pivot: Tensor, eps: float
+        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         pixels = maps.numel() // maps.shape[1]
         x = _last(maps)
-        off = x - pivot
-        shift = _sum(off) / pixels
-        mean = pivot + shift
-        variance = _sum(off * off) / pixels - shift * shift
+        mean = _sum(x) / pixels
+        off = x - mean
+        # Not E[x^2] - E[x]^2, which rounding can make negative where a channel is constant.
+        variance = _sum(off * off) / pixels
         inverse = (variance + eps).rsqrt()
-        normalised = (x - mean) * (inverse * weight) + bias
+        normalised = off * (inverse * weight) + bias
         ctx.save_for_backward(maps, weight, mean, inverse)
         ctx.mark_non_differentiable(mean, variance)
         return _first(normalised, maps), mean, variance
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         maps, weight, mean, inverse = ctx.saved_tensors
         pixels = maps.numel() // maps.shape[1]
         g = _last(gradients[0])
@@ -77,7 +74,7 @@ class _Normalise(torch.autograd.Function):
         of_bias = _sum(g)
         of_weight = _sum(g * off) * inverse
         even = g - of_bias / pixels - off * (inverse * of_weight / pixels)
-        return _first(even * (inverse * weight), maps), of_weight, of_bias, None, None
+        return _first(even * (inverse * weight), maps), of_weight, of_bias, None
 
 
 def _sum(values: Tensor) -> Tensor:
