@@ -21,10 +21,11 @@ def log_prior(class_counts: Tensor) -> Tensor:
 
 
 def effective_number_weights(class_counts: Tensor, beta: float) -> Tensor:
-    """Class weights (1 - beta) / (1 - beta^n_c), scaled to sum to C; float32 [C].
+    """Class weights (1 - beta) / (1 - beta^n_c) with a mean of 1; float32 [C].
 
     `beta` 0 gives ones; towards 1 the weights become proportional to 1 / n_c. A class
-    without images counts as one with a single image. MethodError unless 0 <= beta < 1.
+    without images, such as those that an expert does not learn, has the weight of one with a
+    single image and no part in the mean. MethodError unless 0 <= beta < 1.
 
     Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019
     (arXiv:1901.05555).
@@ -35,7 +36,7 @@ def effective_number_weights(class_counts: Tensor, beta: float) -> Tensor:
         )
     log_beta = torch.tensor(beta - 1, dtype=torch.float64, device=class_counts.device).log1p()
     weights = -1 / torch.expm1(class_counts.clamp(min=1).double() * log_beta)
-    return (weights * (len(weights) / weights.sum())).float()
+    return (weights / weights[class_counts > 0].mean()).float()
 
 
 def deferred(class_weights: Tensor, progress: Tensor, from_progress: float) -> Tensor:

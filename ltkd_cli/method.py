@@ -95,6 +95,8 @@ class Method(nn.Module):
     """Last layer of the student: `linear`, or `cosine:SCALE` (unit features and weights)."""
     several_teachers: ClassVar[bool] = True
     """Whether more than one cache makes sense."""
+    takes_experts: ClassVar[bool] = False
+    """Whether it knows what to do with teachers that learned some of the classes only."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()

@@ -64,6 +64,12 @@ def test_effective_number_weights_of_a_class_without_images_are_finite():
     assert weights[1] == weights[2]
 
 
+def test_effective_number_weights_of_an_expert_are_those_of_its_own_classes():
+    of_its_classes = effective_number_weights(torch.tensor([5000, 300]), 0.9999)
+    weights = effective_number_weights(torch.tensor([5000, 0, 0, 300]), 0.9999)
+    torch.testing.assert_close(weights[[0, 3]], of_its_classes)
+
+
 @pytest.mark.parametrize("beta", [-0.1, 1.0, 2.0, math.nan])
 def test_effective_number_weights_refuse_other_betas(beta):
     with pytest.raises(MethodError, match="beta"):

@@ -47,8 +47,11 @@ class LabelDistributionAwareMargin(Method):
     ) -> None:
         super().__init__(task)
         self.from_progress = share("from_progress", from_progress)
-        counts = task.class_counts.clamp(min=1).double()
-        margins = not_negative("max_margin", max_margin) * (counts.min() / counts) ** 0.25
+        counts = task.class_counts.double()
+        fewest = counts[counts > 0].min()
+        margins = (
+            not_negative("max_margin", max_margin) * (fewest / counts.clamp(min=fewest)) ** 0.25
+        )
         self.register_buffer("margins", SCALE * margins.float(), persistent=False)
         weights = effective_number_weights(task.class_counts, beta)
         self.register_buffer("class_weights", weights, persistent=False)

@@ -47,6 +47,7 @@ class MultipleExperts(Method):
 
     needs = frozenset({"logits"})
     sampler = "class-balanced"
+    takes_experts = True
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,8 @@ def policy_of(caches: tuple[Cache, ...]) -> ViewPolicy:
     return policies[0]
 
 
-def check(cache: Cache, data: Data, needs: frozenset[str]) -> None:
-    """Raises CacheMismatch unless the cache speaks of this training set and holds the needs."""
+def check(cache: Cache, data: Data, method: type[Method]) -> None:
+    """Raises CacheMismatch unless the cache is of these training images and fits the method."""
     train = data.train
     cache.check(
         train.fingerprint,
@@ -84,7 +84,13 @@ def check(cache: Cache, data: Data, needs: frozenset[str]) -> None:
         dataclasses.asdict(data.spec),
     )
     cache.check_view_version(VIEW_VERSION)
-    cache.require(needs)
+    cache.require(method.needs)
+    if experts_classes(cache) and not method.takes_experts:
+        raise CacheMismatch(
+            f"The teacher of {cache.path} learned {_share_of_classes(cache)} only, and "
+            f"{name_of(method)} needs a teacher of all classes.",
+            "ltkd distill --method lfme, with a --cache for each expert",
+        )
 
 
 def views_per_image(cache: Cache) -> tuple[int, int]:
@@ -105,9 +111,14 @@ def teacher_of(cache: Cache) -> Teacher:
         method=cache.attributes["teacher_method"],
         width=cache.layout.width,
         untouched=untouched,
-        classes=tuple(cache.attributes.get("teacher_classes", ())),
+        classes=experts_classes(cache),
         scores={name: scores[name]["accuracy"] for name in scores if _is_group(scores, name)},
     )
+
+
+def experts_classes(cache: Cache) -> tuple[int, ...]:
+    """Classes that the teacher was trained on; empty where those are all."""
+    return tuple(cache.attributes.get("teacher_classes", ()))
 
 
 def contents(cache: Cache) -> str:
@@ -133,8 +144,20 @@ def accuracies_in_words(scores: dict[str, Any]) -> str:
     return ", ".join(f"{name} {scores[name]['accuracy']:.1%}" for name in names) or "not known"
 
 
-def introduce(cache: Cache, method: type[Method]) -> Iterator[Event]:
-    """What the cache holds, who its teacher was and how good, and what the method needs."""
+def introduce(caches: Sequence[Cache], method: type[Method]) -> Iterator[Event]:
+    """What the caches hold, who their teachers were and how good, and what the method needs."""
+    for cache in caches:
+        yield from _introduce(cache, method)
+    experts = [experts_classes(cache) for cache in caches]
+    if experts and all(experts):
+        missing = caches[0].layout.classes - len(set().union(*experts))
+        if missing:
+            yield Caution(
+                f"No expert has learned {missing} of the {caches[0].layout.classes} classes."
+            )
+
+
+def _introduce(cache: Cache, method: type[Method]) -> Iterator[Event]:
     held = cache.attributes
     scores = held["teacher_scores"]
     yield Facts(
@@ -143,7 +166,7 @@ def introduce(cache: Cache, method: type[Method]) -> Iterator[Event]:
             ("images", held["image_set"]),
             ("holds", contents(cache)),
             ("views", f"{held['view_policy']}, seed {held['view_seed']}"),
-            ("teacher", f"{held['teacher_model']['name']} trained by {held['teacher_method']}"),
+            ("teacher", _teacher_in_words(cache)),
             ("teacher's accuracy", accuracies_in_words(scores)),
             (f"{name_of(method)} reads", f"{needs_in_words(method)}, {method.sampler} sampling"),
         ),
@@ -165,8 +188,18 @@ def _cautions(cache: Cache, method: type[Method], scores: dict[str, Any]) -> Ite
             f"{cache.path} ends in a {head} one. Train it with: ltkd teach --head {method.head}"
         )
     chance = 1 / cache.layout.classes
-    if scores["all"]["accuracy"] <= chance:
+    if not experts_classes(cache) and scores["all"]["accuracy"] <= chance:
         yield Caution(f"The teacher of {cache.path} is no better than chance ({chance:.1%}).")
+
+
+def _teacher_in_words(cache: Cache) -> str:
+    held = cache.attributes
+    learned = f" on {_share_of_classes(cache)}" if experts_classes(cache) else ""
+    return f"{held['teacher_model']['name']} trained by {held['teacher_method']}{learned}"
+
+
+def _share_of_classes(cache: Cache) -> str:
+    return f"{len(experts_classes(cache))} of {cache.layout.classes} classes"
 
 
 def _is_group(scores: dict[str, Any], name: str) -> bool:

@@ -158,7 +158,7 @@ def _attributes(
         "teacher_sha256": models.weights_sha256(run.weights),
         "teacher_model": dataclasses.asdict(network.spec),
         "teacher_method": run.method,
-        "teacher_classes": _classes(run, data),
+        "teacher_classes": _classes(run),
         "teacher_recipe": run.settings["recipe"],
         "teacher_scores": _scores(run, data, network, device),
         "test_split": data.test.split,
@@ -178,10 +178,13 @@ def _scores(run: Run, data: Data, network: models.Network, device: torch.device)
     return scores
 
 
-def _classes(run: Run, data: Data) -> list[int]:
+def _classes(run: Run) -> list[int]:
     """Classes that an expert was trained on; empty for a teacher of all classes."""
     group = TrainSettings.from_json(run.settings).classes
-    return [] if group == "all" else data.groups.classes(group)
+    if group == "all":
+        return []
+    of_class = run.record["data"]["groups"]["of_class"]
+    return [number for number, own in enumerate(of_class) if own == group]
 
 
 def _as_json(values: dict[str, Any]) -> Any:

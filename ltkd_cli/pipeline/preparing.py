@@ -57,7 +57,7 @@ def prepare(settings: TrainSettings, progress: Progress | None = None) -> Prepar
     data = load(settings.data, progress)
     _check_group(settings, data)
     for cache in caches:
-        teacher_caches.check(cache, data, method_class.needs)
+        teacher_caches.check(cache, data, method_class)
     policy = teacher_caches.policy_of(caches) if caches else _policy(settings, data)
     network = _network(settings, data, method_class, caches)
     task = _task(settings, data, method_class, caches, network.width)

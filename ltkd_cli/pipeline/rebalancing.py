@@ -158,6 +158,12 @@ def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> Source:
             f"ltkd rebalance {quote(str(run.path))} --how crt",
         )
     settings = TrainSettings.from_json(run.settings)
+    if settings.classes != "all":
+        raise MethodError(
+            f"{run.name} learned the {settings.classes} classes alone, and a second stage is for "
+            "networks of all classes.",
+            "ltkd runs, for those of all classes",
+        )
     data = load(settings.data, progress)
     if data.train.fingerprint != run.record["data"]["train"]:
         raise DataMismatch(

@@ -25,8 +25,30 @@ def teach(name, *more):
 def test_an_expert_learns_its_group_only_and_its_cache_says_so(empty):
     teach("tail", "--classes", "tail")
     assert Cache.open(empty / "tail.h5").attributes["teacher_classes"] == [7, 8, 9]
-    scores = record_of("tail")["scores"]
-    assert scores["head"]["accuracy"] == scores["medium"]["accuracy"] == 0
+    record = record_of("tail")
+    assert record["scores"]["head"]["accuracy"] == record["scores"]["medium"]["accuracy"] == 0
+    assert record["train_images"] == sum(record["data"]["class_counts"][7:])
+
+
+def test_an_expert_s_classes_are_those_it_was_trained_on_whatever_the_groups_now(empty):
+    teach("head", "--classes", "head")  # of thirds of the classes
+    counts = ["export-logits", "head", "--groups", "counts", "--views", "1", "-o", "counts.h5"]
+    assert run(counts) == 0
+    assert Cache.open(empty / "counts.h5").attributes["teacher_classes"] == [0, 1, 2]
+
+
+def test_an_expert_is_no_teacher_of_all_classes(empty, capsys):
+    teach("tail", "--classes", "tail")
+    capsys.readouterr()
+    assert run(["distill", "--method", "kd", *SHORT, "--cache", "tail.h5"]) == 3
+    said = capsys.readouterr().err
+    assert "The teacher of tail.h5 learned 3 of 10 classes only" in said
+    assert "--method lfme" in said
+    assert run(["distill", "--method", "lfme", *SHORT, "--cache", "tail.h5"]) == 0
+    assert "No expert has learned 7 of the 10 classes" in capsys.readouterr().err
+    for how in ("logit-adjust", "crt"):
+        assert run(["rebalance", "tail", "--how", how]) == 2
+        assert "tail learned the tail classes alone" in capsys.readouterr().err
 
 
 def test_lfme_learns_from_an_expert_for_each_group(empty):

@@ -43,5 +43,10 @@ def test_only_the_rarest_class_has_the_full_margin(make_task):
     assert margins.tolist() == pytest.approx([0.25, 0.5, 0.5 * (1 / 8) ** 0.25])
 
 
+def test_margins_of_an_expert_are_those_of_its_own_classes(make_task):
+    margins = LabelDistributionAwareMargin(make_task((160, 0, 80))).margins / 30
+    assert margins[[0, 2]].tolist() == pytest.approx([0.5 * (1 / 2) ** 0.25, 0.5])
+
+
 def test_asks_for_a_cosine_head_of_its_scale():
     assert LabelDistributionAwareMargin.head == "cosine:30"
