@@ -273,14 +273,25 @@ def _class_score(
 
 
 def _macro(rows: Sequence[ClassScore]) -> Accuracy:
-    """Mean of the classes' accuracies; Wilson's interval for the effective number of images.
-
-    K classes with m_c images each vary like K^2 / sum(1 / m_c) images, which is their number
-    where all m_c are equal.
-    """
-    known = [(row.accuracy, row.test_images) for row in rows if row.accuracy is not None]
+    """Mean of the classes' accuracies; Wilson's interval for the effective number of images."""
+    known = [row for row in rows if row.accuracy is not None]
     if not known:
         return Accuracy(None, None, None, 0, 0)
-    mean = fmean(accuracy for accuracy, _ in known)
-    effective = len(known) ** 2 / sum(1 / images for _, images in known)
-    return Accuracy(mean, *wilson(mean, effective), sum(images for _, images in known), len(known))
+    mean = fmean(row.correct / row.test_images for row in known)
+    images = sum(row.test_images for row in known)
+    return Accuracy(mean, *wilson(mean, _effective_images(known)), images, len(known))
+
+
+def _effective_images(rows: Sequence[ClassScore]) -> float:
+    """Images of one accuracy whose share of hits varies like the mean of the classes' shares.
+
+    K classes with m_c images and accuracy p_c give p (1 - p) K^2 / sum(p_c (1 - p_c) / m_c),
+    with p the mean; p_c from two hits and two misses more than there were, as Agresti and
+    Coull have it, so that few images are never certain. At most K^2 / sum(1 / m_c), what it
+    is where all p_c are equal: the number of images where all m_c are equal as well.
+    """
+    smoothed = [(row.correct + 2) / (row.test_images + 4) for row in rows]
+    mean = fmean(smoothed)
+    spread = sum(p * (1 - p) / row.test_images for p, row in zip(smoothed, rows, strict=True))
+    alike = sum(1 / row.test_images for row in rows)
+    return len(rows) ** 2 * min(mean * (1 - mean) / spread, 1 / alike)

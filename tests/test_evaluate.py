@@ -132,6 +132,18 @@ def test_interval_of_unequal_classes_is_as_wide_as_their_mean_varies():
     assert (head.low, head.high) == pytest.approx(wilson(0.5, effective))
 
 
+def test_interval_of_unequal_classes_covers_the_truth_as_often_as_it_says():
+    true, images = [0.5] + [0.98] * 5, [5] + [200] * 5  # the uncertain class has few images
+    labels = torch.arange(6).repeat_interleave(torch.tensor(images))
+    draws = torch.rand(200, len(labels), generator=torch.Generator().manual_seed(0))
+    covered = 0
+    for drawn in draws:
+        predictions = torch.where(drawn < torch.tensor(true)[labels], labels, (labels + 1) % 6)
+        balanced = scored(sure(predictions.tolist()), labels).balanced
+        covered += balanced.low <= sum(true) / 6 <= balanced.high
+    assert covered / 200 > 0.9
+
+
 def slow_calibration_error(confidences, hits, bins=15):
     """Guo et al. (2017), equation 3, bin after bin."""
     total = 0.0
