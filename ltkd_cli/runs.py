@@ -14,7 +14,9 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -26,6 +28,8 @@ from .errors import RunError
 
 KINDS = ("teach", "distill", "rebalance")
 FORMAT = 1
+SECONDS_OF_A_LOOK = 1.0
+"""For how long, and much longer, a process that asks for a run's status may hold its folder."""
 
 
 @dataclasses.dataclass
@@ -109,12 +113,8 @@ class Run:
         The kernel's lock is on the folder itself, so a killed process leaves nothing behind.
         """
         with _folder(self.path) as folder:
-            try:
-                _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    f"{self.name} is being trained by another process.", "ltkd runs"
-                ) from None
+            if not _locked_within(folder, SECONDS_OF_A_LOOK):
+                raise RunError(f"{self.name} is being trained by another process.", "ltkd runs")
             yield
 
     def _is_held(self) -> bool:
@@ -164,22 +164,30 @@ def create(
         root.mkdir(parents=True, exist_ok=True)
         path = _named_folder(root, name) if name else _numbered_folder(root, f"{kind}-{label}")
     except OSError as error:
-        raise RunError(
-            f"No run folder can be made in {root}: {error.strerror}.",
-            f"ls -ld {quote(str(root))}, or choose another folder with --runs",
-        ) from error
+        raise _cannot_be_made(root, error) from error
     run = Run(path, {})
-    run.update(
-        format=FORMAT,
-        kind=kind,
-        label=label,
-        status="started",
-        created=_now(),
-        command=["ltkd", *sys.argv[1:]],
-        settings=settings,
-        **known,
-    )
+    try:
+        run.update(
+            format=FORMAT,
+            kind=kind,
+            label=label,
+            status="started",
+            created=_now(),
+            command=["ltkd", *sys.argv[1:]],
+            settings=settings,
+            **known,
+        )
+    except OSError as error:
+        shutil.rmtree(path, ignore_errors=True)  # it would keep the name and hold nothing
+        raise _cannot_be_made(root, error) from error
     return run
+
+
+def _cannot_be_made(root: Path, error: OSError) -> RunError:
+    return RunError(
+        f"No run folder can be made in {root}: {error.strerror}.",
+        f"ls -ld {quote(str(root))}, or choose another folder with --runs",
+    )
 
 
 def check_name(root: Path, name: str) -> None:
@@ -294,6 +302,20 @@ def _lock(folder: int, kind: int) -> None:
         raise
     except OSError:
         pass  # a file system without such locks
+
+
+def _locked_within(folder: int, seconds: float) -> bool:
+    """Whether an open folder could be locked for this process alone in that time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(seconds / 50)
+        else:
+            return True
 
 
 def _now() -> str:

@@ -1,5 +1,6 @@
 """The training data on its device; what the teacher said is tested through real caches in cli/."""
 
+import pytest
 import torch
 
 from ltkd_cli.data import DataSpec, load
@@ -51,6 +52,25 @@ def test_draws_only_from_the_rows_it_is_given():
         draws, found = batches(feed, sampler, batch_size=8)
         assert len(draws.rows) == len(tail)
         assert min(int(batch.labels.min()) for _, batch in found) >= 7
+
+
+class CacheOf:
+    """As much of a cache as the drawing of views asks for."""
+
+    def __init__(self, views):
+        self.views = views
+
+    def views_of(self, rows):
+        return torch.arange(len(rows)) * self.views, torch.full_like(rows, self.views)
+
+
+@pytest.mark.parametrize("views", [(2, 5), (5, 2)])
+def test_draws_only_views_that_every_cache_holds(views):
+    caches = tuple(CacheOf(each) for each in views)
+    feed = open_feed(load(DataSpec()).train, POLICY, caches, frozenset(), CPU)
+    for sampler in ("instance", "class-balanced"):
+        drawn = torch.cat([feed.draws(sampler, 0, epoch).views for epoch in range(3)])
+        assert drawn.unique().tolist() == [0, 1]
 
 
 def test_changes_colours_after_the_view_where_it_is_told_to():

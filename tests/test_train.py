@@ -97,6 +97,13 @@ def test_accumulation_takes_one_optimiser_step_for_its_batches(digits):
     )
     run(training, digits, recipe)
     assert len(gradients) == 1
+    fresh, feed = start(digits, recipe), feed_of(digits)
+    batches = list(feed.batches(feed.draws("instance", 0, 0), 16, 0, epoch=0, epochs=1))
+    losses = (fresh.method(fresh.network(images), batch)["label"] for images, batch in batches)
+    mean = torch.stack(list(losses)).mean()  # of fewer than the 1,000 batches
+    expected = torch.autograd.grad(mean, list(fresh.network.parameters()))
+    for found, wanted in zip(gradients[0], expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
     for old, new, gradient in zip(before, training.network.parameters(), gradients[0], strict=True):
         assert torch.allclose(new, old - 1e-3 * gradient, atol=1e-7)
 

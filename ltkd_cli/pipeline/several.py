@@ -54,11 +54,10 @@ def create(
     Images are decoded here, once; `progress` hears of it.
     """
     prepared = prepare(settings, progress)
-    for cache in prepared.caches:
-        yield from teacher_caches.introduce(cache, type(prepared.method))
+    yield from teacher_caches.introduce(prepared.caches, type(prepared.method))
     threads = _threads_of_each(at_once)
     own = torch.get_num_threads()
-    torch.set_num_threads(threads)  # as the students have, for run.json names them
+    torch.set_num_threads(threads)  # as the students will have, who take them from run.json
     try:
         created = {}
         for seed, name in names.items():
@@ -166,7 +165,7 @@ class Students:
         run = self.created[seed]
         threads = _threads_of_each(self.at_once)
         ours, theirs = Pipe()
-        ours.send((run.path, threads, self.watch))
+        ours.send((run.path, self.watch))
         with _deaf_to_ctrl_c():
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "ltkd_cli.pipeline.student", str(theirs.fileno())],

@@ -15,8 +15,6 @@ import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
-import torch
-
 from .. import runs
 from ..errors import LtkdError
 from ..events import Event, Note
@@ -26,8 +24,7 @@ from . import training
 def main() -> None:
     """Trains in a run folder that is there already; ends with the exit code of its error."""
     pipe = Connection(int(sys.argv[1]))
-    path, threads, watch = pipe.recv()
-    torch.set_num_threads(threads)
+    path, watch = pipe.recv()
     threading.Thread(target=_stop_when_alone, args=(pipe,), daemon=True).start()
     try:
         for event in training.resume(runs.read(path), watch=watch):

@@ -58,8 +58,7 @@ def start(
 
     First it says what each cache holds, and how good its teacher is.
     """
-    for cache in prepared.caches:
-        yield from teacher_caches.introduce(cache, type(prepared.method))
+    yield from teacher_caches.introduce(prepared.caches, type(prepared.method))
     run = create(root, kind, prepared, name)
     return (yield from _fit(run, prepared, watch or Watch()))
 
@@ -76,6 +75,7 @@ def create(root: Path, kind: str, prepared: Prepared, name: str | None) -> Run:
         environment=environment(prepared.device),
         data=data_record(prepared.data),
         parents=[parent_record(cache) for cache in prepared.caches],
+        threads=torch.get_num_threads(),
         seconds=0.0,
     )
 
@@ -83,7 +83,12 @@ def create(root: Path, kind: str, prepared: Prepared, name: str | None) -> Run:
 def resume(
     run: Run, progress: Progress | None = None, watch: Watch | None = None
 ) -> Generator[Event, None, Run]:
-    """Goes on with an unfinished run from its last state, or from the start where it has none."""
+    """Goes on with an unfinished run from its last state, or from the start where it has none.
+
+    From here on this process has as many CPU threads as the run began with: sums in another
+    order would end in other weights.
+    """
+    torch.set_num_threads(run.record.get("threads", torch.get_num_threads()))
     prepared = prepare(TrainSettings.from_json(run.settings), progress)
     if run.record["data"]["train"] != prepared.data.train.fingerprint:
         raise DataMismatch(
@@ -227,13 +232,13 @@ def _finish(run: Run, prepared: Prepared, training: Training, keeper: _Keeper) -
     data, device = prepared.data, prepared.device
     scores = score_on_test(network, data, device)
     held_out = data.validation and score_on(data.validation, network, data, device).as_dict()
-    counts = data.train.class_counts()
+    members = members_of(prepared.settings, data)
     evaluate.write_per_class(run.per_class, scores)
     run.update(
         status="done",
         weights_sha256=models.weights_sha256(run.weights),
         parameters=models.describe(network).parameters,
-        train_images=sum(counts),
+        train_images=len(data.train.labels if members is None else members),
         scores=scores.as_dict(),
         validation_scores=held_out,
         seconds=round(keeper.seconds, 2),

@@ -11,6 +11,7 @@ from contextlib import chdir
 from pathlib import Path
 
 import pytest
+import torch
 
 from ltkd_cli import runs
 
@@ -81,6 +82,18 @@ def test_stopped_again_and_again_it_still_ends_in_the_same_bytes(ltkd, story, wh
         command = ("teach", "--resume", "last", "--log-every", 1)
     assert ltkd(*command).code == 0
     assert_same_run(folder, whole / "teach")
+
+
+def test_a_run_goes_on_with_as_many_threads_as_it_began_with(ltkd, story):
+    try:
+        torch.set_num_threads(2)  # with which sums come out otherwise than with one
+        assert ltkd("teach", *LONG, "--name", "whole").code == 0
+        assert ltkd("teach", *LONG, "--name", "stopped", stderr=CtrlC("epoch 2")).code == 130
+        torch.set_num_threads(1)
+        assert ltkd("teach", "--resume", "stopped").code == 0
+    finally:
+        torch.set_num_threads(1)
+    assert_same_run(Path("runs/stopped"), Path("runs/whole"))
 
 
 def test_a_second_ctrl_c_stops_at_once_and_the_run_can_still_go_on(ltkd, story, whole):

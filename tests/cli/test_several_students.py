@@ -106,8 +106,9 @@ def test_one_that_ends_well_is_what_it_is_alone(ltkd, three):
     assert [line.split(", ")[:-1] for line in said.out.splitlines()] == [
         line.replace("alone-7", "mine-7").split(", ")[:-1] for line in alone.out.splitlines()
     ]
-    environment = json.loads((together / "run.json").read_text())["environment"]
-    assert environment["device"] == "cpu (1 thread)"
+    record = json.loads((together / "run.json").read_text())
+    assert record["environment"]["device"] == "cpu (1 thread)"
+    assert record["threads"] == 1
 
 
 def test_the_cache_is_introduced_once_and_every_line_says_whose_it_is(three):
@@ -173,7 +174,7 @@ def test_a_student_whose_parent_is_gone_keeps_its_state_and_ends(ltkd, story):
     recipe = {**run.settings["recipe"], "epochs": 999}
     run.update(status="interrupted", settings={**run.settings, "recipe": recipe})
     ours, theirs = Pipe()
-    ours.send((run.path, 1, Watch()))
+    ours.send((run.path, Watch()))
     number = theirs.fileno()
     command = [sys.executable, "-m", "ltkd_cli.pipeline.student", str(number)]
     process = subprocess.Popen(command, pass_fds=[number], stderr=subprocess.PIPE, text=True)

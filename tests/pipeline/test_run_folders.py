@@ -1,6 +1,11 @@
 """Run folders: numbers, names and what is found by them."""
 
+import errno
+import fcntl
+import json
 import multiprocessing
+import os
+import threading
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -86,3 +91,24 @@ def test_two_cannot_hold_a_run(tmp_path):
         pass
     with run.held():
         pass
+
+
+def test_a_look_at_its_status_keeps_nobody_from_a_run(tmp_path):
+    run = create(tmp_path)
+    with (tmp_path / run.name / "run.json").open() as file:
+        looked_at = os.open(run.path, os.O_RDONLY)
+        fcntl.flock(looked_at, fcntl.LOCK_SH)  # as `status` does, for an instant
+        threading.Timer(0.1, os.close, (looked_at,)).start()
+        with run.held():
+            assert json.load(file)["status"] == "started"
+
+
+def test_a_disk_that_is_full_leaves_no_folder_and_no_name_taken(tmp_path, monkeypatch):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(runs, "write_atomically", full)
+    for name in (None, "mine"):
+        with pytest.raises(RunError, match="No space left on device"):
+            create(tmp_path, name=name)
+    assert list(tmp_path.iterdir()) == []
