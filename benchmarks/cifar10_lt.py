@@ -192,21 +192,31 @@ def cell(settings: Settings, row: Row, seed: int) -> list[str]:
 
 def rebalance(settings: Settings, row: Row, seed: int, name: str) -> list[str]:
     """The command of a second stage, which leaves nothing when it is interrupted."""
-    if finished(settings, name):
+    begin = ["rebalance", f"teacher-{row.teachers[0]}-{seed}", *row.arguments]
+    if begun(settings, name, begin):
         return []
-    return [
-        "rebalance", f"teacher-{row.teachers[0]}-{seed}", *row.arguments, *settings.machine[:2],
-        "--name", name, "--runs", str(settings.runs),
-    ]  # fmt: skip
+    return [*begin, *settings.machine[:2], "--name", name, "--runs", str(settings.runs)]
 
 
 def train(settings: Settings, kind: str, name: str, begin: list[str]) -> list[str]:
     """`begin` for a new run, the command that resumes an unfinished one, or nothing."""
-    if not (settings.runs / name / "run.json").exists():
+    if not begun(settings, name, begin):
         return [*begin, *settings.machine, "--name", name, "--runs", str(settings.runs)]
     if finished(settings, name):
         return []
     return [kind, "--resume", name, "--runs", str(settings.runs)]
+
+
+def begun(settings: Settings, name: str, begin: list[str]) -> bool:
+    """Whether there is a run of that name; ends the program where another command began it."""
+    file = settings.runs / name / "run.json"
+    if not file.exists():
+        return False
+    command = json.loads(file.read_text())["command"][1:]
+    if command[: len(begin)] != begin:
+        wanted, found = shlex.join(begin), shlex.join(command)
+        sys.exit(f"{file.parent} is of another table; choose other --runs\n{wanted}\n{found}")
+    return True
 
 
 def export(settings: Settings, name: str, seed: int) -> list[str]:
