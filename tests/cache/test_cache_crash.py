@@ -176,5 +176,8 @@ def test_the_disk_has_an_entry_before_its_flag_and_everything_before_the_name(pa
     ]
     assert len(flags) == 3
     assert all(calls[flag - 1][0] == "fsync" for flag in flags)
-    assert calls[calls.index(("replace", None)) - 1] == ("fsync", None)
+    last = [name for name, _ in calls[flags[-1] : calls.index(("replace", None))]]
+    completed = last.count("pwrite") - 1
+    assert completed > 0  # and all that is complete is on the disk before the file says so:
+    assert last == ["pwrite", "fsync", *["pwrite"] * completed, "fsync"]
     assert calls[-1] == ("fsync", None)
