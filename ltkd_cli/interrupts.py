@@ -13,6 +13,7 @@ from types import FrameType
 def stop_requests() -> Iterator[Callable[[], bool]]:
     """Gives a function that says whether Ctrl-C or SIGTERM came; a second Ctrl-C stops at once.
 
+    The end of the terminal counts as well (SIGHUP), but not for a command begun with nohup.
     Outside the main thread, where Python delivers no signals, it never says so.
     """
     asked: list[int] = []
@@ -25,7 +26,10 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        heard.append(signal.SIGHUP)
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield lambda: bool(asked)
     finally:

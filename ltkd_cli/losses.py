@@ -83,9 +83,11 @@ def standardise(logits: Tensor) -> Tensor:
 
 
 def positive(option: str, value: float) -> float:
-    """`value`; MethodError unless it is above 0."""
-    if not value > 0:
-        raise MethodError(f"Option {option} must be above 0, not {value}.", f"--set {option}=1")
+    """`value`; MethodError unless it is above 0 and of a size that float32 can square."""
+    if not 0 < value < 1e18:
+        raise MethodError(
+            f"Option {option} must be above 0 and below 1e18, not {value}.", f"--set {option}=1"
+        )
     return value
 
 

@@ -197,7 +197,9 @@ def parse_options(method: type[Method], settings: list[str]) -> dict[str, Any]:
         name, equals, text = setting.partition("=")
         name = name.strip().replace("-", "_")
         if not equals:
-            raise MethodError(f"--set takes NAME=VALUE, not {setting!r}.", "--set temperature=4")
+            raise MethodError(
+                f"--set takes NAME=VALUE, not {setting!r}.", f"ltkd methods {name_of(method)}"
+            )
         if name not in known:
             listed = ", ".join(known) or "none"
             raise MethodError(

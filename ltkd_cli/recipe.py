@@ -60,6 +60,9 @@ class Recipe:
         return self.decay ** sum(passed >= share for share in self.milestones)
 
 
+MOST = 10_000_000
+"""Epochs, images in a batch and batches in a step; more are a slip of the finger."""
+
 PRESETS: dict[str, Recipe] = {
     # Small sets and short trials: seconds on a laptop.
     "quick": Recipe(epochs=60, batch_size=32, schedule="cosine", weight_decay=5e-4),
@@ -89,11 +92,12 @@ def _check(recipe: Recipe) -> None:
             "--schedule cosine",
         )
     for name in ("epochs", "batch_size", "accumulate"):
-        _require(getattr(recipe, name) >= 1, name, "must be at least 1")
+        _require(1 <= getattr(recipe, name) <= MOST, name, f"must be from 1 to {MOST:,}")
     _require(recipe.learning_rate > 0, "learning_rate", "must be above 0")
     _require(recipe.warmup_start > 0, "warmup_start", "must be above 0")
-    for name in ("momentum", "average_decay", "warmup_start"):
-        _require(0 <= getattr(recipe, name) <= 1, name, "must lie between 0 and 1")
+    _require(recipe.warmup_start <= 1, "warmup_start", "must not be above 1")
+    for name in ("momentum", "average_decay"):
+        _require(0 <= getattr(recipe, name) < 1, name, "must be at least 0 and below 1")
     for name in ("weight_decay", "clip_norm", "mixup", "cutmix", "warmup_epochs", "decay"):
         _require(getattr(recipe, name) >= 0, name, "must not be negative")
     _require(all(0 < m <= 1 for m in recipe.milestones), "milestones", "are shares in (0, 1]")

@@ -191,9 +191,16 @@ def _cannot_be_made(root: Path, error: OSError) -> RunError:
 
 
 def check_name(root: Path, name: str) -> None:
-    """Raises RunError where the name is taken in `root`, or is no name of a folder."""
-    if not name or name.startswith(".") or name != Path(name).name or "\0" in name:
-        raise RunError(f"{name!r} is no name of a run folder.", "--name first-try")
+    """Raises RunError where the name is taken in `root`, or cannot be the name of a run.
+
+    Numbers and `last` mean other runs, and a name that begins with a dash looks like an option.
+    """
+    unfit = name.startswith((".", "-")) or name.isdecimal() or name == "last"
+    length = len(os.fsencode(name))
+    if unfit or not 0 < length < 200 or name != Path(name).name or not name.isprintable():
+        raise RunError(f"{name!r} cannot be the name of a run folder.", "--name first-try")
+    if name != name.strip():
+        raise RunError(f"{name!r} begins or ends with a space.", f"--name {quote(name.strip())}")
     if (root / name).exists():
         raise RunError(
             f"There is {root / name} already, and runs are never overwritten.",
@@ -220,9 +227,22 @@ def read(path: Path) -> Run:
 
 
 def all_runs(root: Path) -> Iterator[Run]:
-    """Every run below `root`, oldest first."""
-    found = [read(file.parent) for file in root.glob("*/run.json")]
+    """Every run below `root` that can be read, oldest first."""
+    found = [run for run in _readable(root) if isinstance(run, Run)]
     yield from sorted(found, key=lambda run: (run.created, run.name))
+
+
+def unreadable(root: Path) -> list[RunError]:
+    """What is wrong with the folders below `root` that have a run.json, and yet are no runs."""
+    return [error for error in _readable(root) if isinstance(error, RunError)]
+
+
+def _readable(root: Path) -> Iterator[Run | RunError]:
+    for file in sorted(root.glob("*/run.json")):
+        try:
+            yield read(file.parent)
+        except RunError as error:
+            yield error
 
 
 def find(root: Path, which: str) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -178,12 +179,18 @@ def train(
 
 def save_state(training: Training, path: Path) -> None:
     """Writes the training state so that a kill at any moment leaves the old or the new one."""
+    state = io.BytesIO()  # where torch writes into a file, a full disk is an error of its own kind
+    torch.save(training.snapshot(), state)
     temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:  # a full disk is then an OSError, as everywhere else
-        torch.save(training.snapshot(), file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(state.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def load_state(training: Training, path: Path) -> None:

@@ -1,6 +1,8 @@
 """The training loop on a small network and the embedded digits."""
 
+import errno
 import math
+import os
 
 import pytest
 import torch
@@ -199,3 +201,18 @@ def test_the_means_of_the_terms_are_over_the_images_that_were_seen(digits):
     assert sum(images for images, _ in seen) == rows - 1
     mean = sum(images * term for images, term in seen) / (rows - 1)
     assert end.terms["label"] == pytest.approx(mean)
+
+
+def test_a_state_that_cannot_be_written_leaves_the_old_one(digits, tmp_path, monkeypatch):
+    training, state = start(digits, SHORT), tmp_path / "state.pt"
+    save_state(training, state)
+    before = state.read_bytes()
+
+    def full(number):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_state(training, state)
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+    assert state.read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -11,6 +12,9 @@ from .. import __version__
 
 PLAIN = (bool, int, float, str)
 """Types that HDF5 has of its own; every other value is stored as JSON text."""
+
+CHECKSUM = "attributes_crc"
+"""Attribute with the checksum of all others but `complete`."""
 
 LARGEST = 2**63
 """Whole numbers beyond this, too, are stored as JSON text."""
@@ -34,6 +38,13 @@ def decode(plain: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in plain.items()
         if name != "json"
     }
+
+
+def checksum(plain: Mapping[str, Any]) -> int:
+    """CRC-32 of plain attributes, which stays as it is when the file becomes complete."""
+    lasting = {name: value for name, value in plain.items() if name not in (CHECKSUM, "complete")}
+    text = json.dumps(lasting, sort_keys=True)
+    return zlib.crc32(text.encode())
 
 
 def json_text(value: Any) -> str:

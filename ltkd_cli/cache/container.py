@@ -70,7 +70,8 @@ def empty(layout: Layout, attributes: Mapping[str, Any]) -> Memory:
     with h5py.File(memory, "w", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
         for name, dataset in layout.datasets().items():
             _allocate(file, name, dataset, known.get(name))
-        for name, value in plain.encode(attributes).items():
+        encoded = plain.encode(attributes)
+        for name, value in {**encoded, plain.CHECKSUM: plain.checksum(encoded)}.items():
             file.attrs[name] = value
     return memory
 
@@ -97,6 +98,7 @@ def read(path: Path) -> Container:
     """
     found, ranges = _contents(path)
     _refuse_other_formats(path, found)
+    written = found.pop(plain.CHECKSUM, None)  # none in files of other writers
     try:
         attributes = plain.decode(found)
         container = _mapped(path, attributes, ranges)
@@ -104,6 +106,8 @@ def read(path: Path) -> Container:
         raise damage(path, f"it does not hold what a cache holds ({error!r})") from error
     if lacking := [name for name in REQUIRED_ATTRIBUTES if name not in attributes]:
         raise damage(path, f"it has no attribute {' and no '.join(lacking)}")
+    if written not in (None, plain.checksum(found)):
+        raise damage(path, "its attributes are not what was written")
     return container
 
 

@@ -37,6 +37,9 @@ attributes as JSON text. Variable-length strings live outside the object header,
     fingerprint, class_names, class_counts
                     MUST say which image set, and which order of classes, the rows mean;
                     the counts MUST be those of `labels`.
+    attributes_crc  SHOULD be the CRC-32 (zlib's) of the other attributes without `complete`:
+                    of the UTF-8 text of a JSON object with sorted names, ", " and ": " between
+                    items, and letters outside ASCII escaped.
     others          MAY exist; a writer that resumes a file MUST compare them (see `match`).
 
 While a file is unfinished, `done` MUST only become 1 after the entry and its CRC are on the

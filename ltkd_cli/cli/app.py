@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import shlex
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -83,16 +86,36 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _report_stop(arguments)
     except BrokenPipeError:  # `ltkd runs | head`: the reader has what it wanted
-        sys.stderr.close()
-        return 0
+        return _hang_up()
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        _report(f"The output cannot be written: {error.strerror}.", "df -h")
+        return 1
+    except SystemExit as end:  # Typer's own answer to a reader that is gone
+        return _hang_up() if end.code == 1 else _code(end.code)
     if code == Interrupted.exit_code:  # Typer's own answer to Ctrl-C
         return _report_stop(arguments)
-    return code if isinstance(code, int) else 0
+    return _code(code)
+
+
+def _code(said: object) -> int:
+    return said if isinstance(said, int) else 0
+
+
+def _hang_up() -> int:
+    """Ends quietly: nobody reads what is left to say."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # what is no file in the first place
+            os.dup2(nowhere, stream.fileno())
+    return 0
 
 
 def _report(problem: str, hint: str, what: str = "error") -> None:
     """An error on stderr, in colour on a terminal; without rich, so that it comes at once."""
-    bold, red, end = ("\x1b[1m", "\x1b[1;31m", "\x1b[0m") if sys.stderr.isatty() else ("", "", "")
+    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    bold, red, end = ("\x1b[1m", "\x1b[1;31m", "\x1b[0m") if coloured else ("", "", "")
     sys.stderr.write(f"{red}{what}:{end} {problem}\n")
     if hint:
         sys.stderr.write(f"{bold}try:{end} {hint}\n")

@@ -62,4 +62,6 @@ def rebalance(
         source = run_folders.find(runs, run)
     asked = rebalancing.Rebalancing(how, strength, validation, views, device)
     made = rebalancing.rebalance(runs, source, asked, name, console.decoding)
-    report.print_run(console.follow(made))
+    second = console.follow(made)
+    report.print_run(second)
+    report.print_next([second])

@@ -64,3 +64,5 @@ def runs(
         console.document([{**run.record, "name": run.name, "status": run.status} for run in found])
     else:
         report.print_runs(found, runs)
+    for error in run_folders.unreadable(runs):
+        console.caution(f"{error.problem} To put it aside: {error.hint}")

@@ -111,6 +111,8 @@ def distill(
     if seeds is None and at_once is not None:
         hint = f"ltkd distill --seeds 0,1,2 --at-once {at_once}"
         raise UsageError("--at-once is for the several students of --seeds.", hint)
+    if seeds is not None and _is_typed(context, "seed"):
+        raise UsageError("--seed and --seeds exclude each other.", f"ltkd distill --seeds {seeds}")
     names = {seed: name} if seeds is None else _names_by_seed(seeds, name)
     recipe = _recipe_fields(recipe)
     from ..pipeline import requests
@@ -149,10 +151,13 @@ def _train(
     if at_once > 1:
         _train_several(runs, asked.kind, settings, names, at_once, log_every, watch)
         return
+    made = []
     for seed, name in names.items():
         prepared = preparing.prepare(replace(settings, seed=seed), console.decoding)
         run = console.follow(training.start(runs, asked.kind, prepared, name, watch), log_every)
         report.print_run(run)
+        made.append(run)
+    report.print_next(made)
 
 
 def _train_several(
@@ -174,6 +179,7 @@ def _train_several(
         while run := console.follow(students.until_one_ends(), log_every):
             if run.done:
                 report.print_run(run)
+    report.print_next(list(created.values()))
 
 
 def _quiet_profiler() -> None:
@@ -206,6 +212,7 @@ def _go_on(
         watch = training.Watch(tensorboard, profile)
         run = console.follow(training.resume(run, console.decoding, watch), log_every)
     report.print_run(run)
+    report.print_next([run])
 
 
 def _refuse_other_settings(context: typer.Context, which: str) -> None:
@@ -231,7 +238,7 @@ def _is_typed(context: typer.Context, name: str) -> bool:
 def _names_by_seed(seeds: str, name: str | None) -> dict[int, str | None]:
     """The name of the run of each seed; UsageError where `seeds` is no list of seeds."""
     try:
-        numbers = [options.checked_seed(int(part)) for part in seeds.split(",")]
+        numbers = [options.checked_seed(int(part), "--seeds 0,1,2") for part in seeds.split(",")]
     except ValueError:
         raise UsageError(f"--seeds takes whole numbers, not {seeds!r}.", "--seeds 0,1,2") from None
     if len(set(numbers)) < len(numbers):

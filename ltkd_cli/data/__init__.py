@@ -18,6 +18,9 @@ __all__ = ["BUILT_IN", "Data", "DataSpec", "ImageSet", "Images", "load"]
 BUILT_IN = (NAME, *SETS)
 """Names of the sets that need no folder."""
 
+LARGEST_SIZE = 4096
+"""Pixels along a side; beyond it, one batch fills the memory of most machines."""
+
 GROUP_RULES = ("auto", "counts", "rank")
 """How classes may be put into head, medium and tail."""
 
@@ -51,9 +54,10 @@ def _check(spec: DataSpec) -> None:
             f"Groups are formed by {', '.join(GROUP_RULES)}, not by {spec.groups!r}.",
             "--groups auto",
         )
-    if spec.image_size is not None and spec.image_size < 1:
+    if spec.image_size is not None and not 1 <= spec.image_size <= LARGEST_SIZE:
         raise UsageError(
-            f"The image size is a number of pixels, not {spec.image_size}.", "--image-size 32"
+            f"The image size is a number of pixels up to {LARGEST_SIZE:,}, not {spec.image_size}.",
+            "--image-size 32",
         )
     if spec.validation < 0:
         raise UsageError(

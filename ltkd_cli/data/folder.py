@@ -120,10 +120,18 @@ def _image_keys(root: Path, class_name: str) -> list[str]:
     top = str(root)
     keys = []
     for folder, folders, files in os.walk(root / class_name, onerror=_refuse, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [
+            name for name in folders if not (name.startswith(".") or _leads_back(folder, name))
+        ]
         below = folder[len(top) + 1 :].replace(os.sep, "/")
         keys += [f"{below}/{name}" for name in files if _is_image(name)]
     return sorted(keys)
+
+
+def _leads_back(folder: str, name: str) -> bool:
+    """Whether a link leads to a folder that it lies in, whose images would be found again."""
+    link = Path(folder, name)
+    return link.is_symlink() and Path(folder).resolve().is_relative_to(link.resolve())
 
 
 def _is_image(name: str) -> bool:

@@ -17,6 +17,9 @@ from .imageset import Data, DataSpec
 TEST_WORDS = ("test", "val")
 """What takes the place of `train` in the name of the test list, in order of preference."""
 
+LARGEST_LABEL = 1_000_000
+"""A larger class number is a slip: every class up to it needs images."""
+
 Entries = tuple[tuple[str, ...], NDArray[np.int64]]
 """Keys and labels of the images in a list."""
 
@@ -65,6 +68,11 @@ def _entry(line: str, place: str) -> tuple[str, int]:
         raise DataError(
             f"{place} is not an image path followed by a class number: {line.strip()!r}.",
             "each line is: PATH LABEL, with labels from 0",
+        )
+    if int(label) > LARGEST_LABEL:
+        raise DataError(
+            f"{place} has class number {label}; they go up to {LARGEST_LABEL:,}.",
+            "number the classes from 0 without gaps",
         )
     return key.strip(), int(label)
 

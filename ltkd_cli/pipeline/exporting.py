@@ -14,6 +14,7 @@ import torch
 from .. import devices, models
 from ..cache import FORMAT, Cache, CacheWriter, Layout
 from ..cache.attributes import decode, encode
+from ..cache.container import is_hdf5
 from ..cache.layout import LogitsType
 from ..cache.match import lines, of_exports
 from ..data import Data, load
@@ -28,6 +29,9 @@ from .settings import TrainSettings, with_images
 from .testing import check_classes, score_on_test
 
 DEFAULT_VIEWS = 16
+MOST_VIEWS = 10_000
+CACHE_NAMES = (".h5", ".hdf5")
+"""How the name of a cache may end."""
 """Views of every image; see the README for the experiment behind it."""
 
 
@@ -72,6 +76,7 @@ def export_logits(
     path = settings.output or run.path / f"cache-{policy.name}-{views}.h5"
     layout = _layout(data, views, network.width if settings.features else 0, settings.dtype)
     attributes = _attributes(run, data, network, policy, device, precision)
+    _check_target(path, replace=settings.replace)
     if not settings.replace and _is_there(path, layout, attributes):
         yield Note(f"{path} is there already, of the same teacher, images, views and settings")
         return path
@@ -101,17 +106,23 @@ def _policy_and_views(run: Run, settings: ExportSettings) -> tuple[ViewPolicy, i
     views = settings.views
     if views is None:
         views = 1 if name == "none" else DEFAULT_VIEWS
-    if views < 1:
-        raise UsageError("--views must be at least 1.", f"--views {DEFAULT_VIEWS}")
+    if not 1 <= views <= MOST_VIEWS:
+        raise UsageError(f"--views must be from 1 to {MOST_VIEWS:,}.", f"--views {DEFAULT_VIEWS}")
     if name == "none" and views > 1:
         raise UsageError(f"Policy none has one view of an image, not {views}.", "--views 1")
     return ViewPolicy(name, settings.view_seed), views
 
 
-def _is_there(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool:
-    """Whether this very cache exists; CacheMismatch where another one bears its name."""
+def _check_target(path: Path, *, replace: bool) -> None:
+    """UsageError where a cache cannot have that path, or would replace what is no cache."""
     if path.is_dir():
         raise UsageError(f"--output names a file, and {path} is a folder.", "--output cache.h5")
+    if replace and path.exists() and path.suffix not in CACHE_NAMES and not is_hdf5(path):
+        raise UsageError(f"--force replaces caches, and {path} is none.", "--output cache.h5")
+
+
+def _is_there(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool:
+    """Whether this very cache exists; CacheMismatch where another one bears its name."""
     if not path.exists():
         return False
     found = Cache.open(path)

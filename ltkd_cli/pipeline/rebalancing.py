@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -27,6 +26,10 @@ from .provenance import environment
 from .second_stages import HOWS, Stage, hits_of, second_stage
 from .settings import TrainSettings
 from .testing import score_on_test
+
+MOST_VIEWS = 1000
+STRONGEST = 100.0
+"""Of `--strength`; the sources use up to 1, and what is chosen here ends at 2."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,10 @@ def _check(asked: Rebalancing) -> None:
             "--strength of mislas is the smoothing of the largest class, from 0 to less than 1.",
             "--strength 0.3",
         )
-    if asked.strength is not None and not 0 <= asked.strength < math.inf:
-        raise UsageError("--strength must be 0 or more, and finite.", "--strength 1")
-    if asked.views < 1:
-        raise UsageError("--views must be at least 1.", "--views 8")
+    if asked.strength is not None and not 0 <= asked.strength <= STRONGEST:
+        raise UsageError(f"--strength must lie between 0 and {STRONGEST:g}.", "--strength 1")
+    if not 1 <= asked.views <= MOST_VIEWS:
+        raise UsageError(f"--views must be from 1 to {MOST_VIEWS:,}.", "--views 8")
     if asked.validation is not None and asked.validation < 1:
         raise UsageError("--validation must be at least 1.", "--validation 20")
 

@@ -137,6 +137,11 @@ def _threshold(text: str) -> tuple[str, float]:
             f"--fail-under takes SPLIT=SHARE with a share in [0, 1], not {text!r}.",
             "--fail-under tail=0.35",
         )
+    if GROUP_ALIASES.get(name, name) not in SPLITS:
+        raise UsageError(
+            f"--fail-under knows the splits {', '.join(SPLITS)}, not {name!r}.",
+            f"--fail-under tail={share}",
+        )
     return splits(name)[0], least
 
 

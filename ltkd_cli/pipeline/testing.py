@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from ..data import Data, ImageSet
+from ..data.files import name_some
 from ..errors import DataMismatch
 from ..evaluate import Scores, score
+from ..events import Caution
 from ..export import predict
 from ..models import Network
 from ..runs import Run
@@ -34,6 +38,14 @@ def score_on(
         data.train.class_names,
         data.train.class_counts(),
     )
+
+
+def cautions(data: Data) -> Iterator[Caution]:
+    """What the test set cannot say: the accuracy of classes without a test image."""
+    counts = data.test.class_counts()
+    absent = [name for name, count in zip(data.test.class_names, counts, strict=True) if not count]
+    if absent:
+        yield Caution(f"No test image of {data.name} is of class {name_some(absent)}.")
 
 
 def check_classes(run: Run, data: Data) -> None:

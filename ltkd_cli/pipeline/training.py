@@ -35,7 +35,7 @@ from . import caches as teacher_caches
 from .preparing import Prepared, members_of, prepare
 from .provenance import crc_sha256, data_record, environment, parent_record
 from .settings import TrainSettings
-from .testing import score_on, score_on_test
+from .testing import cautions, score_on, score_on_test
 
 SECONDS_BETWEEN_STATES = 60.0
 """A killed run repeats at most about this much."""
@@ -59,6 +59,7 @@ def start(
     First it says what each cache holds, and how good its teacher is.
     """
     yield from teacher_caches.introduce(prepared.caches, type(prepared.method))
+    yield from cautions(prepared.data)
     run = create(root, kind, prepared, name)
     return (yield from _fit(run, prepared, watch or Watch()))
 
@@ -109,8 +110,8 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
     with run.held(), stop_requests() as stop:
         if runs.read(run.path).done:  # by another process, before this one held the run
             return runs.read(run.path)
-        run.update(status="running")
         try:
+            run.update(status="running")
             yield from _train(run, prepared, watch, stop)
         except KeyboardInterrupt:
             raise Interrupted(
@@ -180,21 +181,27 @@ def _epochs(
     keeper: _Keeper,
     log: Log,
 ) -> Iterator[Event]:
-    settings = prepared.settings
+    recipe, every = prepared.settings.recipe, prepared.settings.evaluate_every
     for event in events:
-        yield event
-        if isinstance(event, Step) and event.batch % settings.recipe.accumulate == 0:
-            keeper.keep_if_due()
-        elif isinstance(event, EpochEnd):
+        said, last = [event], False
+        if isinstance(event, EpochEnd):
             record: dict[str, Any] = dataclasses.asdict(event)
-            last = event.epoch == settings.recipe.epochs
-            if settings.evaluate_every and event.epoch % settings.evaluate_every == 0 and not last:
+            last = event.epoch == recipe.epochs
+            if every and event.epoch % every == 0 and not last:
                 checked = _look(prepared, training, event.epoch)
                 record[checked.split] = checked.accuracy
-                yield checked
+                said.append(checked)
             run.log(record)
             log(record)
-            keeper.keep_if_due(at_once=last)
+        elif isinstance(event, Step) and event.batch % recipe.accumulate:
+            yield event
+            continue
+        try:
+            yield from said
+        except GeneratorExit:  # whoever was told cannot listen any more: a closed pipe
+            keeper.keep()
+            raise
+        keeper.keep_if_due(at_once=last)
 
 
 def _event_files(run: Run, training: Training, watch: Watch) -> AbstractContextManager[Log]:

@@ -7,6 +7,7 @@ from .listings import (
     print_data,
     print_method,
     print_methods,
+    print_next,
     print_run,
     print_runs,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "print_data",
     "print_method",
     "print_methods",
+    "print_next",
     "print_run",
     "print_runs",
     "print_scores",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -30,15 +30,21 @@ MOST_BARS = 40
 
 
 def print_run(run: Run) -> None:
-    """Where a finished run lies, what it reached, and the next command."""
+    """Where a finished run lies, and what it reached."""
     if held_out := run.record.get("validation_scores"):
         console.note(f"  validation accuracy {_reached(held_out)} percent")
     console.result(
         f"{run.path}: test accuracy {_reached(run.record['scores'])} percent, "
         f"{console.duration(run.record['seconds'])}"
     )
-    following = "ltkd export-logits" if run.kind == "teach" else "ltkd eval --split tail"
-    root = run.path.parent
+
+
+def print_next(made: Sequence[Run]) -> None:
+    """The command that follows on runs that one command has made."""
+    root = made[0].path.parent
+    following = "ltkd export-logits" if made[0].kind == "teach" else "ltkd eval --split tail"
+    if len(made) > 1:
+        following = f"ltkd eval {' '.join(quote(run.name) for run in made)}"
     console.note(
         f"next: {following}{'' if root == Path('runs') else f' --runs {quote(str(root))}'}"
     )

@@ -120,15 +120,23 @@ def _footnotes(
         what.append("mean and 95 % interval of several runs: Student's t, over their seeds")
     lines = ["; ".join(what) + "."]
     if shown := [name for name in splits if name in GROUP_NAMES]:
-        sizes = first.scores.splits
-        counted = ", ".join(
-            f"{name} {sizes[name].images:,} in {sizes[name].classes}" for name in shown
-        )
-        lines.append(f"Groups: {first.groups}. Images in classes: {counted}.")
+        told: dict[str, list[str]] = {}
+        for one in scored:
+            told.setdefault(_groups_in_words(one, shown), []).append(one.name)
+        for words, names in told.items():
+            of = f" of {', '.join(names)}" if len(told) > 1 else ""
+            lines.append(f"Groups{of}: {words}")
     if len({one.data for one in scored}) > 1:
         rows = "; ".join(f"{one.name}: {one.data}" for one in scored)
         lines.append(f"The rows are not about the same images: {rows}.")
     return lines
+
+
+def _groups_in_words(one: Scored, shown: list[str]) -> str:
+    """The rule of the groups, and how many test images and classes are in each."""
+    sizes = one.scores.splits
+    counted = ", ".join(f"{name} {sizes[name].images:,} in {sizes[name].classes}" for name in shown)
+    return f"{one.groups}. Images in classes: {counted}."
 
 
 def _result(one: Scored, splits: tuple[str, ...]) -> dict[str, Any]:

@@ -286,6 +286,25 @@ def test_other_datasets_and_groups_are_ignored(path):
     Cache.open(path).verify()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("view_seed", 1), ("fingerprint", "e" * 64), ("class_names", '["a", "b", "c"]')],
+)
+def test_an_attribute_that_is_not_what_was_written_is_damage(path, name, value):
+    export(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs[name] = value
+    with pytest.raises(CacheDamaged, match="its attributes are not what was written"):
+        Cache.open(path)
+
+
+def test_a_cache_of_a_writer_without_that_checksum_is_read(path):
+    export(path)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["attributes_crc"]
+    Cache.open(path).verify()
+
+
 def test_attributes_with_broken_json_are_refused(path):
     export(path)
     with h5py.File(path, "r+") as file:

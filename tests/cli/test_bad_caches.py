@@ -46,6 +46,7 @@ def test_a_cache_of_another_data_set_is_refused(ltkd, story, told):
 
 def test_a_cache_of_another_class_order_is_refused(ltkd, story, cache):
     with h5py.File(cache, "r+") as file:
+        del file.attrs["attributes_crc"]  # as in a file of another writer
         names = json.loads(file.attrs["class_names"])
         names[0], names[1] = names[1], names[0]
         file.attrs["class_names"] = json.dumps(names)
@@ -65,6 +66,7 @@ def test_a_cache_of_a_newer_format_is_refused(ltkd, story, cache):
 
 def test_a_cache_of_other_views_is_refused(ltkd, story, cache):
     with h5py.File(cache, "r+") as file:
+        del file.attrs["attributes_crc"]
         file.attrs.modify("view_version", 99)
     said = distill(ltkd)
     assert said.code == 3
@@ -73,7 +75,8 @@ def test_a_cache_of_other_views_is_refused(ltkd, story, cache):
 
 def test_a_cache_that_does_not_say_where_it_is_from_is_refused(ltkd, story, cache):
     with h5py.File(cache, "r+") as file:
-        del file.attrs["teacher_method"], file.attrs["view_policy"]
+        for name in ("attributes_crc", "teacher_method", "view_policy"):
+            del file.attrs[name]
     said = distill(ltkd)
     assert said.code == 3
     assert "it does not say its view_policy, teacher_method" in said.err
@@ -137,7 +140,7 @@ def test_a_partial_file_is_never_read_as_a_cache(ltkd, story, cache, command):
 
 def test_a_cache_from_elsewhere_can_be_looked_into(ltkd, story, cache):
     with h5py.File(cache, "r+") as file:
-        del file.attrs["teacher_method"]
+        del file.attrs["attributes_crc"], file.attrs["teacher_method"]
     assert ltkd("cache", "verify").code == 0
     assert json.loads(ltkd("cache", "info", "--json").out)["format"] == 1
     said = ltkd("cache", "info")

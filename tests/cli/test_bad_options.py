@@ -22,7 +22,10 @@ TEACH = [
     (("--set", "nonsense=1"), "Method ce has no option 'nonsense'", "ltkd methods ce"),
     (("--set", "label_smoothing=much"), "takes a number, and 'much' is not", "--set label_smooth"),
     (("--set", "label_smoothing=nan"), "takes a number, and 'nan' is not", "--set label_smooth"),
-    (("--set", "label_smoothing"), "--set takes NAME=VALUE", "--set"),
+    (("--set", "label_smoothing"), "--set takes NAME=VALUE", "ltkd methods ce"),
+    (("--average-decay", "1"), "--average-decay must be at least 0 and below 1", "--help"),
+    (("--image-size", "20000"), "up to 4,096, not 20000", "--image-size 32"),
+    (("--set", "smoothing"), "--set takes NAME=VALUE", "ltkd methods ce"),
     (("--recipe", "nonsense"), "no recipe 'nonsense'; there are quick, ldam, bbn", "--recipe"),
     (("--model", "nonsense"), "no network 'nonsense'", "resnet8"),
     (("--model", "torchvision/nonsense"), "no network 'torchvision/nonsense'", "torchvision/NAME"),
@@ -34,7 +37,7 @@ TEACH = [
     (("--pretrained", "--model", "resnet8"), "no pretrained weights for resnet8", ""),
     (("--milestones", "nonsense"), "--milestones takes shares", "--milestones 0.8,0.9"),
     (("--milestones", "2"), "--milestones are shares in (0, 1]", "ltkd teach --help"),
-    (("--epochs", "0"), "--epochs must be at least 1", "ltkd teach --help"),
+    (("--epochs", "0"), "--epochs must be from 1 to 10,000,000", "ltkd teach --help"),
     (("--learning-rate", "nan"), "--learning-rate must be above 0", "ltkd teach --help"),
     (("--mixup", "1", "--cutmix", "1"), "--mixup and cutmix exclude each other", ""),
     (("--schedule", "nonsense"), "no schedule 'nonsense'", "--schedule cosine"),
@@ -85,11 +88,11 @@ def test_a_method_for_one_teacher_refuses_several(ltkd, story, cache):
 
 
 EXPORT = [
-    (("--views", "0"), "--views must be at least 1", "--views 16"),
+    (("--views", "0"), "--views must be from 1 to 10,000", "--views 16"),
     (("--views", "2", "--policy", "none"), "Policy none has one view of an image", "--views 1"),
     (("--policy", "nonsense"), "no view policy 'nonsense'", "--policy crop-flip"),
     (("--dtype", "nonsense"), "not as 'nonsense'", "--dtype float16"),
-    (("--view-seed", "-1"), "A seed is a whole number", "--seed 0"),
+    (("--view-seed", "-1"), "A seed is a whole number", "--view-seed 0"),
     (("--output", "runs"), "runs is a folder", "--output cache.h5"),
 ]
 
@@ -105,7 +108,11 @@ EVAL = [
     (("--split", "nonsense"), "no split 'nonsense'; there are all, head", "--split tail"),
     (("--fail-under", "tail"), "--fail-under takes SPLIT=SHARE", "--fail-under tail=0.35"),
     (("--fail-under", "tail=35"), "a share in [0, 1], not 'tail=35'", "--fail-under tail=0.35"),
-    (("--fail-under", "nonsense=0.3"), "no split 'nonsense'", "--split tail"),
+    (
+        ("--fail-under", "nonsense=0.3"),
+        "knows the splits all, head, medium, tail, not 'nonsense'",
+        "--fail-under tail=0.3",
+    ),
     (("--device", "nonsense"), "no device 'nonsense'", "--device cpu"),
 ]
 
@@ -136,9 +143,14 @@ def test_the_names_of_all_seeds_must_be_free_before_the_first_is_trained(ltkd, s
     assert not (story / "runs/mine-1").exists()
 
 
-@pytest.mark.parametrize("name", ["../outside", ".hidden", "", "a/b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../outside", ".hidden", "", "a/b", "7", "last", "-x", "two\nlines", "long" * 60),
+    ],
+)
 def test_a_run_is_called_by_a_plain_name(ltkd, empty, name):
-    assert refused(ltkd("teach", "--name", name), 1, "no name of a run folder", "--name")
+    assert refused(ltkd("teach", "--name", name), 1, "cannot be the name of a run folder", "--name")
     assert not list(empty.iterdir())
 
 

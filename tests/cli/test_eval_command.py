@@ -145,9 +145,12 @@ def test_damaged_weights_are_an_integrity_failure(ltkd, story):
 def test_a_broken_run_folder_is_named_with_the_command_that_puts_it_aside(ltkd, story):
     (story / "runs/0002-distill-bkd-resnet8/run.json").write_text("{")
     said = ltkd("runs")
-    assert said.code == 1
+    assert (said.code, len(said.out.splitlines())) == (0, 3)
     assert "runs/0002-distill-bkd-resnet8/run.json cannot be read" in said.err
     assert "mv runs/0002-distill-bkd-resnet8" in said.err
+    assert ltkd("eval", "1").code == 0
+    said = ltkd("eval", "2")
+    assert (said.code, "mv runs/0002-distill-bkd-resnet8" in said.err) == (1, True)
 
 
 def test_runs_are_listed_oldest_first_with_their_scores(ltkd, story):
@@ -158,3 +161,11 @@ def test_runs_are_listed_oldest_first_with_their_scores(ltkd, story):
         "0003-distill-bkd-resnet8",
     ]
     assert f"{100 * recorded(1)['accuracy']:.1f}" in lines[1]
+
+
+def test_each_rule_of_groups_is_told_with_its_runs(ltkd, story):
+    tiny = ("--model", "resnet8", "--epochs", 1, "--evaluate-every", 0)
+    assert ltkd("teach", *tiny, "--groups", "counts", "--name", "counted").code == 0
+    said = " ".join(ltkd("eval", "1", "counted").out.split())
+    assert "Groups of 0001-teach-ce-resnet8: thirds of the classes" in said
+    assert "Groups of counted: head > 100 training images" in said

@@ -119,6 +119,7 @@ def test_a_method_that_expects_another_teacher_gives_a_caution(ltkd, story):
 
 def test_a_teacher_no_better_than_chance_gives_a_caution(ltkd, story, cache):
     with h5py.File(cache, "r+") as file:
+        del file.attrs["attributes_crc"]  # as in a file of another writer
         scores = json.loads(file.attrs["teacher_scores"])
         scores["all"]["accuracy"] = 0.1
         file.attrs["teacher_scores"] = json.dumps(scores)
@@ -129,3 +130,13 @@ def read_settings(number):
     from ltkd_cli import runs
 
     return runs.find(Path("runs"), str(number)).settings
+
+
+@pytest.mark.parametrize("name", ["runs/0001-teach-ce-resnet8/model.safetensors", "notes.txt"])
+def test_force_replaces_caches_only(ltkd, story, name):
+    file = story / name
+    file.touch()
+    before = file.read_bytes()
+    said = ltkd("export-logits", "1", "--views", 1, "--output", name, "--force")
+    assert (said.code, f"--force replaces caches, and {name} is none" in said.err) == (2, True)
+    assert file.read_bytes() == before

@@ -8,6 +8,7 @@ import pytest
 
 from ltkd_cli import __version__
 from ltkd_cli.cli import main
+from ltkd_cli.cli.app import run
 from ltkd_cli.recipe import PRESETS, Recipe
 
 LIGHT = """
@@ -94,3 +95,13 @@ def test_letters_that_a_terminal_lacks_are_no_error(empty, monkeypatch):
     sys.stdout.flush()
     assert ended.value.code == 0
     assert b"0 ????" in written.getvalue()
+
+
+def test_errors_have_no_colours_where_nobody_wants_them(monkeypatch):
+    for wanted in (True, False):
+        terminal = io.StringIO()
+        terminal.isatty = lambda: True
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setenv("NO_COLOR", "" if wanted else "1")
+        assert run(["eval", "99"]) == 1
+        assert ("\x1b[1;31merror:" in terminal.getvalue()) == wanted

@@ -105,6 +105,35 @@ def test_a_second_ctrl_c_stops_at_once_and_the_run_can_still_go_on(ltkd, story, 
     assert_same_run(story / "runs/mine", whole / "teach")
 
 
+class ClosedPipe(io.StringIO):
+    """Standard error that nobody reads any more once a certain text appears there."""
+
+    def write(self, written):
+        if "epoch 2: " in written:
+            raise BrokenPipeError
+        return super().write(written)
+
+
+def test_a_run_whose_reader_is_gone_keeps_its_state(ltkd, story, whole):
+    assert ltkd("teach", *LONG, "--name", "mine", stderr=ClosedPipe()).code == 0
+    assert (story / "runs/mine/state.pt").exists()
+    resumed = ltkd("teach", "--resume", "mine")
+    assert "going on after epoch 2" in resumed.err
+    assert_same_run(story / "runs/mine", whole / "teach")
+
+
+def test_the_end_of_the_terminal_keeps_the_state(ltkd, story, whole):
+    class Hangup(CtrlC):
+        def write(self, written):
+            if self.text in written:
+                os.kill(os.getpid(), signal.SIGHUP)
+            return io.StringIO.write(self, written)
+
+    assert ltkd("teach", *LONG, "--name", "mine", stderr=Hangup("epoch 2: ")).code == 130
+    assert ltkd("teach", "--resume", "mine").code == 0
+    assert_same_run(story / "runs/mine", whole / "teach")
+
+
 def test_ctrl_c_before_anything_was_begun_is_said_too(ltkd, story):
     said = ltkd("distill", *LONG, stderr=CtrlC("using the newest cache"))
     assert said.code == 130

@@ -227,6 +227,15 @@ def test_images_are_decoded_before_the_first_process_begins(ltkd, empty, begun, 
     assert decoded == [2, 2]
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_the_next_command_is_about_all_students(ltkd, story, at_once):
+    seeds = ("--seeds", "3,4", "--at-once", at_once, "--name", "mine")
+    said = ltkd("distill", *TINY, *seeds)
+    assert [line for line in said.err.splitlines() if line.startswith("next: ")] == [
+        "next: ltkd eval mine-3 mine-4"
+    ]
+
+
 def test_one_at_once_and_a_single_seed_need_no_other_process(ltkd, story, begun):
     said = ltkd("distill", *TINY, "--epochs", "1", "--seeds", "3,4", "--at-once", "1")
     assert said.code == ltkd("distill", *TINY, "--epochs", "1", "--seeds", "3").code == 0

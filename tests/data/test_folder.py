@@ -204,3 +204,14 @@ def test_a_link_to_nowhere_is_a_missing_image(make_folder):
     (folder / "train" / "class1" / "lost.png").symlink_to(folder / "nowhere.png")
     with pytest.raises(DataError, match=r"1 of 5 images below .* class1/lost\.png"):
         load(DataSpec(str(folder)))
+
+
+def test_links_are_followed_but_never_back_up(make_folder, tmp_path):
+    folder = make_folder([2, 3])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (folder / "train/class0").rename(elsewhere / "moved")
+    (folder / "train/class0").symlink_to(elsewhere / "moved")
+    (folder / "train/class1/loop").symlink_to(folder / "train")
+    (folder / "train/class1/self").symlink_to(folder / "train/class1")
+    assert load(DataSpec(str(folder))).train.class_counts() == [2, 3]
