@@ -99,7 +99,7 @@ ROWS = (
     student("dkd", teachers=("ce",)),
     student("dist", teachers=("ce",)),
     student("feature", "--clip-norm", "5", teachers=("ce",)),
-    student("crd", teachers=("ce",)),
+    student("crd", "--clip-norm", "5", teachers=("ce",)),
     student("bkd", *DEFERRED, teachers=("ce",)),
     student("cbd", teachers=("cosine",)),
     student("dive", "--set", "temperature=2", teachers=("balanced-softmax",)),

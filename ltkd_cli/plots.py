@@ -39,7 +39,7 @@ def class_counts(data: Data, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(title=data.groups.describe(), frameon=False)
     try:
-        canvas.print_figure(path, dpi=150)
+        canvas.print_figure(path, dpi=150, format=path.suffix[1:] or "png")
     except ValueError as error:
         raise UsageError(f"{path} cannot be drawn: {error}.", "--plot counts.png") from error
     except OSError as error:

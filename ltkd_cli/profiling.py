@@ -20,6 +20,7 @@ SHOWN = 5
 """Costs that are named."""
 
 IN_WORDS = (
+    ("compiledfxgraph", "what torch.compile has fused"),
     ("convolution_backward", "gradients of convolutions"),
     ("conv", "convolutions"),
     ("batch_norm_backward", "gradients of batch normalisation"),

@@ -219,7 +219,15 @@ def _absent(path: Path) -> CacheError:
 def _unfinished(path: Path) -> CacheError:
     holder = holder_of(lock_of(path))
     by = f"; {holder} is writing it" if holder else ""
-    return CacheError(
-        f"The export of {path} is unfinished{by}.",
-        f"ltkd export-logits --output {quote(str(path))}",
-    )
+    return CacheError(f"The export of {path} is unfinished{by}.", _export_again(path))
+
+
+def _export_again(path: Path) -> str:
+    """The command that goes on with an unfinished cache, as far as the cache itself knows."""
+    try:
+        begun = container.read(partial_of(path))
+        run = begun.attributes["teacher_run"]
+    except (CacheError, KeyError, OSError):
+        return f"ltkd export-logits --output {quote(str(path))}"
+    views = int(np.diff(begun.layout.first).max())
+    return f"ltkd export-logits {quote(run)} --views {views} --output {quote(str(path))}"

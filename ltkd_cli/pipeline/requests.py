@@ -100,6 +100,8 @@ def _check(asked: Training, method: type[Method]) -> None:
             f"Method {asked.method} learns from one teacher, not from {len(asked.caches)}.",
             f"ltkd distill --method {asked.method} --cache {quote(str(asked.caches[0]))}",
         )
+    if len(set(asked.caches)) < len(asked.caches):
+        raise UsageError("The same --cache is given twice.", "ltkd distill, with each cache once")
     _check_choice("augment", asked.augment, AUGMENTATIONS)
     _check_choice("classes", asked.classes, ("all", *GROUP_NAMES, *GROUP_ALIASES))
     if asked.views is not None and asked.views not in POLICIES:

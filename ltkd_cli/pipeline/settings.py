@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ..data import DataSpec
+from ..data import BUILT_IN, DataSpec
 from ..recipe import Recipe
+
+PATHS = ("data", "root", "test_list")
+"""Fields of a DataSpec that may be paths."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,16 @@ class TrainSettings:
 
 
 def with_images(spec: DataSpec, given: dict[str, Any]) -> DataSpec:
-    """The description with the given fields; another data set brings its own defaults along."""
+    """The description with the given fields; another data set brings its own defaults along.
+
+    Paths become absolute, so that a run knows its images from whatever folder it is called.
+    """
+    given = {name: _absolute(name, value) for name, value in given.items()}
     base = spec if given.get("data", spec.data) == spec.data else DataSpec()
     return dataclasses.replace(base, **given)
+
+
+def _absolute(name: str, value: Any) -> Any:
+    if name not in PATHS or value in (None, *BUILT_IN) or not Path(value).expanduser().exists():
+        return value
+    return str(Path(value).expanduser().absolute())

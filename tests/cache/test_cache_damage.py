@@ -187,7 +187,7 @@ def test_an_unfinished_export_is_named_as_such(path):
     for name in (path, partial_of(path)):
         with pytest.raises(CacheError, match=rf"The export of {path} is unfinished\.$") as caught:
             Cache.open(name)
-        assert caught.value.hint == f"ltkd export-logits --output {path}"
+        assert caught.value.hint == f"ltkd export-logits 0001-teach --views 3 --output {path}"
 
 
 def test_a_renamed_partial_file_is_refused(path):

@@ -1,5 +1,7 @@
 """Image folders that cannot be used: one sentence, a hint, the right exit code."""
 
+from contextlib import chdir
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -35,6 +37,27 @@ def test_a_good_folder_can_be_taught_exported_and_distilled(ltkd, images):
     assert ltkd("export-logits", "--views", 2).code == 0
     assert ltkd("distill", *small).code == 0
     assert ltkd("eval").code == 0
+
+
+def test_a_run_finds_its_images_from_any_folder(ltkd, images, empty):
+    small = ("--model", "resnet8", "--epochs", 1, "--batch-size", 4)
+    assert ltkd("teach", "--data", "images", *small).code == 0
+    (empty / "elsewhere").mkdir()
+    with chdir(empty / "elsewhere"):
+        assert ltkd("eval", "--runs", "../runs").code == 0
+        assert ltkd("export-logits", "--runs", "../runs", "--views", 1).code == 0
+
+
+def test_a_class_without_test_images_is_said(ltkd, images):
+    for image in (images / "test/owl").iterdir():
+        image.unlink()
+    said = ltkd("teach", "--data", "images", "--model", "resnet8", "--epochs", 1)
+    assert (said.code, "No test image of images is of class owl" in said.err) == (0, True)
+
+
+def test_a_plot_without_an_ending_is_a_png_of_that_name(ltkd, images):
+    assert ltkd("data", "images", "--plot", "counts").code == 0
+    assert (images.parent / "counts").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_missing_folder_is_named_with_what_there_is(ltkd, empty):

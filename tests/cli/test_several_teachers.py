@@ -84,6 +84,13 @@ def test_several_caches_must_hold_the_same_views(empty, capsys):
     assert "--view-seed 0" in capsys.readouterr().err
 
 
+def test_a_cache_cannot_be_two_teachers(empty, capsys):
+    teach("one")
+    capsys.readouterr()
+    assert run(["distill", "--method", "kd", *SHORT, "--cache", "one.h5", "--cache", "one.h5"]) == 2
+    assert "The same --cache is given twice" in capsys.readouterr().err
+
+
 def test_several_seeds_make_a_run_each(empty):
     assert run(["distill", "--method", "ce", "--seeds", "4,7", "--name", "student", *SHORT]) == 0
     assert [record_of(f"student-{seed}")["settings"]["seed"] for seed in (4, 7)] == [4, 7]
