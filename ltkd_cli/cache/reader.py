@@ -78,8 +78,10 @@ class Cache:
     def require(self, names: frozenset[str]) -> None:
         """Raises CacheMismatch where the cache does not hold all of `names`."""
         if lacking := sorted(names - self.layout.names):
+            run = self.attributes.get("teacher_run", "RUN")
             raise CacheMismatch(
-                f"{self.path} holds no {' and no '.join(lacking)}.", "ltkd export-logits --features"
+                f"{self.path} holds no {' and no '.join(lacking)}.",
+                f"ltkd export-logits {quote(run)} --features --output with-features.h5",
             )
 
     def views_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,7 +208,7 @@ class Cache:
     def _made_for_another(self, words: str) -> CacheMismatch:
         return CacheMismatch(
             f"{self.path} was made for another image set:{words}",
-            "ltkd export-logits",
+            "leave out --data and the like, for the images that the cache knows; or export these",
         )
 
 

@@ -111,7 +111,7 @@ def test_features_that_are_needed_but_not_stored_are_missed_before_a_run(ltkd, s
     said = distill(ltkd, "--method", method, "--cache", "small.h5")
     assert said.code == 3
     assert "small.h5 holds no features" in said.err
-    assert "ltkd export-logits --features" in said.err
+    assert "--features --output" in said.err
 
 
 def test_caches_of_different_views_do_not_teach_together(ltkd, story, cache):
