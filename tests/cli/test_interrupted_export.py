@@ -1,6 +1,5 @@
 """Exports that are stopped or killed go on to the very bytes of an uninterrupted one."""
 
-import os
 import shlex
 import signal
 import subprocess
@@ -38,7 +37,7 @@ def ctrl_c_once(is_time):
         while not over.is_set() and not is_time():
             time.sleep(0.002)
         if not over.is_set():
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     watcher = threading.Thread(target=wait)
     before = signal.signal(signal.SIGINT, lambda *_: None)  # one that comes late does no harm

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -36,7 +35,7 @@ class CtrlC(io.StringIO):
     def write(self, written):
         while self.text in written and self.times:
             self.times -= 1
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return super().write(written)
 
 
@@ -126,7 +125,7 @@ def test_the_end_of_the_terminal_keeps_the_state(ltkd, story, whole):
     class Hangup(CtrlC):
         def write(self, written):
             if self.text in written:
-                os.kill(os.getpid(), signal.SIGHUP)
+                signal.raise_signal(signal.SIGHUP)
             return io.StringIO.write(self, written)
 
     assert ltkd("teach", *LONG, "--name", "mine", stderr=Hangup("epoch 2: ")).code == 130

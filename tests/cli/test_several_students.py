@@ -73,7 +73,7 @@ def press_ctrl_c():
         for process in Begun.all:
             process.send_signal(signal.SIGINT)
         time.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 
 def run_of(name):
