@@ -226,23 +226,20 @@ def read(path: Path) -> Run:
     return Run(path, record)
 
 
-def all_runs(root: Path) -> Iterator[Run]:
+def all_runs(root: Path) -> list[Run]:
     """Every run below `root` that can be read, oldest first."""
-    found = [run for run in _readable(root) if isinstance(run, Run)]
-    yield from sorted(found, key=lambda run: (run.created, run.name))
+    return survey(root)[0]
 
 
-def unreadable(root: Path) -> list[RunError]:
-    """What is wrong with the folders below `root` that have a run.json, and yet are no runs."""
-    return [error for error in _readable(root) if isinstance(error, RunError)]
-
-
-def _readable(root: Path) -> Iterator[Run | RunError]:
+def survey(root: Path) -> tuple[list[Run], list[RunError]]:
+    """The runs below `root`, oldest first; what is wrong with a run.json that is of no run."""
+    found, broken = [], []
     for file in sorted(root.glob("*/run.json")):
         try:
-            yield read(file.parent)
+            found.append(read(file.parent))
         except RunError as error:
-            yield error
+            broken.append(error)
+    return sorted(found, key=lambda run: (run.created, run.name)), broken
 
 
 def find(root: Path, which: str) -> Run:

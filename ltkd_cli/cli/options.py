@@ -20,19 +20,15 @@ _RECIPE = "Recipe"
 _MACHINE = "Machine"
 
 
-def checked_seed(value: int, hint: str = "--seed 0") -> int:
+def checked_seed(value: int, hint: str) -> int:
     """The value; UsageError where the generators cannot begin with it."""
     if not 0 <= value < 2**63:
         raise UsageError(f"A seed is a whole number from 0 to 2^63 - 1, not {value}.", hint)
     return value
 
 
-def _checked_seed(value: int) -> int:
-    return checked_seed(value)
-
-
-def _checked_view_seed(value: int) -> int:
-    return checked_seed(value, "--view-seed 0")
+def _checked_seed(option: typer.CallbackParam, value: int) -> int:
+    return checked_seed(value, f"{option.opts[0]} 0")
 
 
 def _checked_epochs(option: typer.CallbackParam, value: int | None) -> int | None:
@@ -173,7 +169,7 @@ Profile = Annotated[
 Seed = Annotated[
     int, typer.Option(help="Weights, order and views all follow from it.", callback=_checked_seed)
 ]
-ViewSeed = Annotated[int, typer.Option(help="Seed of the views.", callback=_checked_view_seed)]
+ViewSeed = Annotated[int, typer.Option(help="Seed of the views.", callback=_checked_seed)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_MACHINE)]
 Precision = Annotated[
     str,

@@ -59,10 +59,10 @@ def runs(
     from .. import console, report
     from .. import runs as run_folders
 
-    found = list(run_folders.all_runs(runs))
+    found, broken = run_folders.survey(runs)
     if as_json:
         console.document([{**run.record, "name": run.name, "status": run.status} for run in found])
     else:
         report.print_runs(found, runs)
-    for error in run_folders.unreadable(runs):
+    for error in broken:
         console.caution(f"{error.problem} To put it aside: {error.hint}")

@@ -30,7 +30,7 @@ from ..interrupts import stop_requests
 from ..profiling import profiled
 from ..runs import Run
 from ..tensorboard import Log, event_files
-from ..train import EpochEnd, Step, Training, begin, load_state, save_state, train
+from ..train import EpochEnd, Training, begin, load_state, save_state, train
 from . import caches as teacher_caches
 from .preparing import Prepared, members_of, prepare
 from .provenance import crc_sha256, data_record, environment, parent_record
@@ -193,15 +193,15 @@ def _epochs(
                 said.append(checked)
             run.log(record)
             log(record)
-        elif isinstance(event, Step) and event.batch % recipe.accumulate:
-            yield event
-            continue
+        between_steps = training.batch % recipe.accumulate == 0
         try:
             yield from said
         except GeneratorExit:  # whoever was told cannot listen any more: a closed pipe
-            keeper.keep()
+            if between_steps:
+                keeper.keep()
             raise
-        keeper.keep_if_due(at_once=last)
+        if between_steps:
+            keeper.keep_if_due(at_once=last)
 
 
 def _event_files(run: Run, training: Training, watch: Watch) -> AbstractContextManager[Log]:

@@ -300,9 +300,12 @@ def test_an_attribute_that_is_not_what_was_written_is_damage(path, name, value):
 
 def test_a_cache_of_a_writer_without_that_checksum_is_read(path):
     export(path)
+    attributes = Cache.open(path).attributes
     with h5py.File(path, "r+") as file:
         del file.attrs["attributes_crc"]
-    Cache.open(path).verify()
+    found = Cache.open(path)
+    found.verify()
+    assert found.attributes == attributes
 
 
 def test_attributes_with_broken_json_are_refused(path):

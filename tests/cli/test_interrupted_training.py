@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from ltkd_cli import runs
+from ltkd_cli.pipeline import training
 
 EPOCHS = 5
 LONG = ("--model", "resnet8", "--epochs", EPOCHS, "--evaluate-every", 3, "--precision", "float32",
@@ -119,6 +120,19 @@ def test_a_run_whose_reader_is_gone_keeps_its_state(ltkd, story, whole):
     resumed = ltkd("teach", "--resume", "mine")
     assert "going on after epoch 2" in resumed.err
     assert_same_run(story / "runs/mine", whole / "teach")
+
+
+def test_a_state_is_never_kept_between_batches_that_share_a_step(ltkd, story, monkeypatch):
+    kept = []
+    keep = training.save_state
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_STATES", 0)
+    monkeypatch.setattr(
+        training, "save_state", lambda state, path: (kept.append(state.batch), keep(state, path))
+    )
+    said = ltkd("teach", *LONG, "--accumulate", 4, "--profile", "--name", "mine")
+    assert said.code == 0
+    assert len(kept) > EPOCHS
+    assert [batch for batch in kept if batch % 4] == []
 
 
 def test_the_end_of_the_terminal_keeps_the_state(ltkd, story, whole):
