@@ -300,7 +300,7 @@ def finished(settings: Settings, name: str) -> dict[str, Any] | None:
 
 def table_row(title: str, records: Sequence[dict[str, Any]]) -> str:
     """One row, from the scores that the runs recorded at their last epoch."""
-    from ltkd_cli.evaluate import interval_over_seeds
+    from ltkd_cli.metrics import interval_over_seeds
 
     cells = []
     for split in SPLITS:

@@ -56,8 +56,8 @@ def prepared(arguments: argparse.Namespace) -> Callable[[], None]:
     from benchmarks import epochs, online
     from ltkd_cli import devices
     from ltkd_cli.cache import Cache
-    from ltkd_cli.compiling import compile_forward
     from ltkd_cli.events import Caution
+    from ltkd_cli.training.compiling import compile_forward
 
     images = epochs.random_images(arguments.images)
     if arguments.kind == "online":

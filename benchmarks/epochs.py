@@ -14,14 +14,15 @@ import torch
 from ltkd_cli import devices, models
 from ltkd_cli.cache import Cache, CacheWriter, Layout
 from ltkd_cli.data import ImageSet
+from ltkd_cli.data.groups import group_classes
 from ltkd_cli.data.images import ResidentImages
-from ltkd_cli.data.view import ViewPolicy
-from ltkd_cli.feed import Feed, open_feed
-from ltkd_cli.method import Task, Teacher, find
+from ltkd_cli.methods.contract import Task, Teacher
+from ltkd_cli.methods.finding import find
 from ltkd_cli.models import ModelSpec, Network
-from ltkd_cli.recipe import Recipe
-from ltkd_cli.splits import group_classes
-from ltkd_cli.train import Training, begin, train
+from ltkd_cli.training.loader import Feed, open_feed
+from ltkd_cli.training.loop import Training, begin, train
+from ltkd_cli.training.recipe import Recipe
+from ltkd_cli.views.policy import ViewPolicy
 
 CLASSES = 10
 VIEWS = 16

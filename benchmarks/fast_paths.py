@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import cifar10_lt as table
 from benchmarks import timing
 from benchmarks.cifar10_lt import SPLITS, Settings
-from ltkd_cli.evaluate import interval_over_seeds
+from ltkd_cli.metrics import interval_over_seeds
 
 PLAIN = "float32"
 

@@ -26,12 +26,12 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from benchmarks import epochs, first_step, online, speed, timing
 from ltkd_cli import devices
 from ltkd_cli.cache import Cache
-from ltkd_cli.compiling import compile_forward
 from ltkd_cli.data import DataSpec, ImageSet, load
-from ltkd_cli.events import Caution
-from ltkd_cli.feed import Feed
-from ltkd_cli.recipe import PRESETS
-from ltkd_cli.train import EpochEnd, Step, Training, train
+from ltkd_cli.events import Caution, EpochEnd, Step
+from ltkd_cli.training.compiling import compile_forward
+from ltkd_cli.training.loader import Feed
+from ltkd_cli.training.loop import Training, train
+from ltkd_cli.training.recipe import PRESETS
 
 IMAGES = 12_406
 """Training images of CIFAR-10-LT at imbalance 100."""

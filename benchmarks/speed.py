@@ -21,8 +21,7 @@ from benchmarks.contender import Contender
 from ltkd_cli import devices
 from ltkd_cli.cache import Cache
 from ltkd_cli.data import ImageSet
-from ltkd_cli.data.view import view
-from ltkd_cli.feed import to_float
+from ltkd_cli.views.policy import to_float, view
 
 LOGIT_METHODS = ("kd", "bkd", "dive", "dkd", "dist", "ltkd")
 

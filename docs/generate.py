@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from ltkd_cli.cache import Layout, layout
-from ltkd_cli.evaluate import interval_over_seeds
-from ltkd_cli.method import Method, Option, all_names, find, options, source_of
+from ltkd_cli.methods.contract import Method
+from ltkd_cli.methods.finding import all_names, find, source_of
+from ltkd_cli.methods.options import Option, options
+from ltkd_cli.metrics import interval_over_seeds
 
 ROOT = Path(__file__).parents[1]
 NOTES = ROOT / "docs" / "method_notes"

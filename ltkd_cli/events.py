@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .export import Exported
-from .train import EpochEnd, Step
-
 
 @dataclass(frozen=True)
 class Note:
@@ -44,6 +41,46 @@ class Checked:
 @dataclass(frozen=True)
 class Computed:
     """Views of images whose features are computed, out of all."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step was taken. Nothing here waits for the device."""
+
+    epoch: int
+    """Epochs done before this one."""
+    epochs: int
+    batch: int
+    """Batches of this epoch that are done."""
+    batches: int
+    images: int
+    """Images seen in this epoch."""
+    seconds: float
+    """Since the epoch began, or was taken up again."""
+    waiting: float
+    """Of these, seconds in which the step waited for its batch."""
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """An epoch is done: the means of its loss terms over the images seen."""
+
+    epoch: int
+    """Epochs that are done."""
+    epochs: int
+    terms: dict[str, float]
+    learning_rate: float
+    images_per_second: float
+    waiting: float
+    """Share of the time in which a step waited for its batch, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Entries of a cache that are written, out of all."""
 
     done: int
     total: int

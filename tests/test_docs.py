@@ -12,8 +12,9 @@ from typer.main import get_command
 
 from ltkd_cli import methods
 from ltkd_cli.cli.app import app
-from ltkd_cli.method import all_names, find, parse_options
-from ltkd_cli.recipe import PRESETS
+from ltkd_cli.methods.finding import all_names, find
+from ltkd_cli.methods.options import parse_options
+from ltkd_cli.training.recipe import PRESETS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

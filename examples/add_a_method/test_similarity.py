@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ltkd_cli.method import find
+from ltkd_cli.methods.finding import find
 
 SimilarityPreserving = find("similarity")
 

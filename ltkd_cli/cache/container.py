@@ -17,15 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import CacheDamaged, CacheError, CacheMismatch
 from . import attributes as plain
-from .layout import (
-    DATASETS,
-    FORMAT,
-    REQUIRED,
-    REQUIRED_ATTRIBUTES,
-    Layout,
-    Shape,
-    from_datasets,
-)
+from .layout import DATASETS, FORMAT, REQUIRED, REQUIRED_ATTRIBUTES, Layout, Shape, from_datasets
 from .memory import Memory
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"

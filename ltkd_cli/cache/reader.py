@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import CacheError, CacheMismatch
-from ..method import Outputs
+from ..outputs import Outputs
 from . import container, match
 from .container import Container
 from .lock import holder_of

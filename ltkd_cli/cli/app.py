@@ -14,7 +14,11 @@ import typer
 
 from .. import __version__
 from ..errors import Interrupted, LtkdError
-from . import exporting, info, rebalancing, scoring, training
+from . import evaluate as scoring
+from . import export as exporting
+from . import info
+from . import rebalance as rebalancing
+from . import train as training
 from .help import Command, Group
 
 # Typer raises its usage errors by this class, whichever copy of Click it carries.

@@ -17,14 +17,14 @@ def methods(
     as_json: options.AsJson = False,
 ) -> None:
     """List the methods, or explain one: formula, needs, options, source."""
-    from .. import console, report
+    from .. import console
 
     if as_json:
-        console.document(report.methods_document(name))
+        console.document(console.methods_document(name))
     elif name is None:
-        report.print_methods()
+        console.print_methods()
     else:
-        report.print_method(name)
+        console.print_method(name)
 
 
 @options.with_data
@@ -41,7 +41,7 @@ def data(
     images: dict[str, Any],
 ) -> None:
     """Show the classes of an image set, how long its tail is, and its groups."""
-    from .. import console, report
+    from .. import console
     from ..data import DataSpec, load
 
     given = {options.DATA_FIELDS[key]: value for key, value in images.items()}
@@ -49,11 +49,11 @@ def data(
         given["data"] = spec
     loaded = load(DataSpec(**given), console.decoding)
     if plot is not None:
-        from .. import plots
+        from ..console import plots
 
         plots.class_counts(loaded, plot)
         console.note(f"wrote {plot}")
     if as_json:
-        console.document(report.data_document(loaded))
+        console.document(console.data_document(loaded))
     else:
-        report.print_data(loaded)
+        console.print_data(loaded)

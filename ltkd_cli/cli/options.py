@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UsageError
-from ..recipe import PRESETS, Recipe
+from ..training.recipe import PRESETS, Recipe
 
 _DATA = "Images"
 _RECIPE = "Recipe"

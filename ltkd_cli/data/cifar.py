@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..splits import group_classes
 from .arraydata import Labelled, image_set
+from .groups import group_classes
 from .heldout import SPLIT, hold_out
 from .imageset import Data, DataSpec
 from .longtail import long_tail_rows

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..splits import choose_rows, group_classes
 from .arraydata import Labelled, image_set
 from .decode import Pixels
+from .groups import group_classes
 from .heldout import SPLIT, hold_out
 from .imageset import Data, DataSpec
-from .longtail import long_tail_rows
+from .longtail import choose_rows, long_tail_rows
 from .statistics import channel_statistics
 
 NAME = "digits-lt"

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..splits import group_classes
 from .decode import dimensions, quietly
 from .decoded import Progress, open_images
 from .files import ImageFiles, Listing, image_files
+from .groups import group_classes
 from .heldout import SPLIT, hold_out
 from .imageset import Data, DataSpec, Images, ImageSet, fingerprint
 from .longtail import long_tail_rows

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..splits import choose_rows
 from .imageset import DataSpec
+from .longtail import choose_rows
 
 SPLIT = "validation"
 """Name of the split they form."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..splits import Groups
+from .groups import Groups
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UsageError
-from ..splits import choose_rows, long_tail_counts
 
 KINDS = ("exp", "step")
 """How class counts may fall from the first class to the last."""
@@ -53,3 +53,50 @@ def _check(imbalance: float, kind: str, seed: int) -> None:
             f"The imbalance seed lies between 0 and {SEEDS - 1}, not at {seed}.",
             "--imbalance-seed 0",
         )
+
+
+def long_tail_counts(largest: int, classes: int, imbalance: float, kind: str = "exp") -> list[int]:
+    """Number of training images to keep of each class, class 0 the largest.
+
+    `exp` falls geometrically, n_c = int(largest * (1 / imbalance) ** (c / (C - 1)));
+    `step` keeps `largest` for the first half of the classes and largest / imbalance for
+    the rest. Truncates toward zero, as the published subsets do.
+
+    Source: Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin
+    Loss", NeurIPS 2019 (arXiv:1906.07413), the CIFAR-LT construction of its code.
+    """
+    smallest_share = 1.0 / imbalance
+    if kind == "exp":
+        last = max(classes - 1, 1)
+        return [int(largest * smallest_share ** (c / last)) for c in range(classes)]
+    if kind == "step":
+        half = classes // 2
+        return [largest] * half + [int(largest * smallest_share)] * (classes - half)
+    raise ValueError(f"unknown kind of imbalance {kind!r}")
+
+
+def choose_rows(labels: NDArray[np.int64], counts: Sequence[int], seed: int) -> NDArray[np.int64]:
+    """Rows of a balanced set [N] that form its long-tailed subset, class after class.
+
+    Draws from NumPy's legacy generator in class order, so `seed` 0 gives exactly the
+    CIFAR-LT subsets of Cao et al. (arXiv:1906.07413).
+    """
+    generator = np.random.RandomState(seed)
+    chosen = []
+    for label, count in enumerate(counts):
+        rows = np.where(labels == label)[0]
+        generator.shuffle(rows)
+        chosen.append(rows[:count])
+    return np.concatenate(chosen)
+
+
+def imbalance_factor(class_counts: Sequence[int]) -> float:
+    """Images of the largest class for one of the smallest."""
+    return max(class_counts) / max(min(class_counts), 1)
+
+
+def gini(class_counts: Sequence[int]) -> float:
+    """Gini coefficient of the class counts: 0 when all are equal, towards 1 when one holds all."""
+    ordered = np.sort(np.asarray(class_counts, dtype=np.float64))
+    ranks = np.arange(1, len(ordered) + 1)
+    return float((2 * ranks - len(ordered) - 1) @ ordered / (len(ordered) * ordered.sum()))

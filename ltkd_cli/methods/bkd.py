@@ -7,7 +7,9 @@ from typing import Annotated
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..losses import (
+from ..outputs import Outputs
+from .contract import Batch, Method, Task
+from .losses import (
     deferred,
     effective_number_weights,
     not_negative,
@@ -15,7 +17,6 @@ from ..losses import (
     relative_entropy,
     share,
 )
-from ..method import Batch, Method, Outputs, Task
 
 
 class BalancedKnowledgeDistillation(Method):

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import MethodError
-from ..losses import not_negative, share
-from ..method import Batch, Method, Outputs, Task
+from ..outputs import Outputs
+from .contract import Batch, Method, Task
+from .losses import not_negative, share
 
 
 class ClassBalancedDistillation(Method):

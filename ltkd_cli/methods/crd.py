@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..counter import counter_hash, seeded
 from ..errors import MethodError
-from ..losses import not_negative, positive
-from ..method import Batch, Method, Outputs, Task
-from ..projector import seeded_linear
+from ..outputs import Outputs
+from ..rng import counter_hash, seeded
+from .contract import Batch, Method, Task
+from .losses import not_negative, positive
+from .projector import seeded_linear
 
 _STUDENT, _TEACHER, _DRAW = range(3)  # independent streams of one seed
 

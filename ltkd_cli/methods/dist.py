@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from torch.nn import functional as F
 
-from ..losses import not_negative, positive
-from ..method import Batch, Method, Outputs, Task
+from ..outputs import Outputs
+from .contract import Batch, Method, Task
+from .losses import not_negative, positive
 
 EPSILON = 1e-8
 """Added to the product of two lengths, so that constant vectors correlate 0 with any other."""

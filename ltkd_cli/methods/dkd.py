@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..losses import not_negative, positive, relative_entropy, share, standardise
-from ..method import Batch, Method, Outputs, Task
+from ..outputs import Outputs
+from .contract import Batch, Method, Task
+from .losses import not_negative, positive, relative_entropy, share, standardise
 
 FIRST_STEP = 1 / 20
 """Strength at the start of the warm-up: the authors' first of 20 epochs."""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..losses import not_negative
-from ..method import Batch, Method, Outputs, Task
+from ..outputs import Outputs
+from .contract import Batch, Method, Task
+from .losses import not_negative
 
 
 class Focal(Method):

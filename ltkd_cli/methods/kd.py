@@ -7,8 +7,9 @@ from typing import Annotated
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..losses import divergence, not_negative, positive, standardise
-from ..method import Batch, Method, Outputs, Task
+from ..outputs import Outputs
+from .contract import Batch, Method, Task
+from .losses import divergence, not_negative, positive, standardise
 
 
 class KnowledgeDistillation(Method):

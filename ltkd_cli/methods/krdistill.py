@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import MethodError
-from ..frames import balanced_frame, procrustes
-from ..losses import (
+from ..outputs import Outputs
+from .contract import Batch, Method, Task
+from .etf import balanced_frame, procrustes
+from .losses import (
     effective_number_weights,
     log_prior,
     not_negative,
@@ -18,8 +20,7 @@ from ..losses import (
     relative_entropy,
     share,
 )
-from ..method import Batch, Method, Outputs, Task
-from ..projector import seeded_linear
+from .projector import seeded_linear
 
 EFFECTIVE_NUMBER_BETA = 0.9999
 """Beta of the class weights that `sample_weight_exponent` tempers, as in BKD."""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..losses import deferred, effective_number_weights, not_negative, share
-from ..method import Batch, Method, Outputs, Task
+from ..outputs import Outputs
+from .contract import Batch, Method, Task
+from .losses import deferred, effective_number_weights, not_negative, share
 
 SCALE = 30.0
 """s: the cosines of the student's head are multiplied by it before they are called logits."""

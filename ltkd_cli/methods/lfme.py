@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..losses import divergence, not_negative, positive
-from ..method import Batch, Method, Outputs, Task
-from ..splits import GROUP_NAMES
+from ..data.groups import GROUP_NAMES
+from ..outputs import Outputs
+from .contract import Batch, Method, Task
+from .losses import divergence, not_negative, positive
 
 FULL_WEIGHT_BELOW = 0.3
 """Share of an expert's accuracy up to which the student follows it with full weight."""

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..losses import not_negative, positive, relative_entropy
-from ..method import Batch, Method, Outputs, Task
-from ..splits import GROUP_NAMES, group_classes
+from ..data.groups import GROUP_NAMES, group_classes
+from ..outputs import Outputs
+from .contract import Batch, Method, Task
+from .losses import not_negative, positive, relative_entropy
 
 
 class LongTailedDistillation(Method):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..method import Outputs
+from ..outputs import Outputs
 from . import head, resnet, timm_zoo, torchvision_zoo
 from .backbone import Backbone
 from .spec import ModelSpec

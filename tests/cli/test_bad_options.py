@@ -2,7 +2,7 @@
 
 import pytest
 
-from ltkd_cli.method import all_names
+from ltkd_cli.methods.finding import all_names
 
 
 def refused(said, code, problem, hint=""):

@@ -9,7 +9,7 @@ import pytest
 from ltkd_cli import __version__
 from ltkd_cli.cli import main
 from ltkd_cli.cli.app import run
-from ltkd_cli.recipe import PRESETS, Recipe
+from ltkd_cli.training.recipe import PRESETS, Recipe
 
 LIGHT = """
 import sys

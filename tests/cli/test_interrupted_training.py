@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ltkd_cli import runs
-from ltkd_cli.pipeline import training
+from ltkd_cli.commands import train as training
 
 EPOCHS = 5
 LONG = ("--model", "resnet8", "--epochs", EPOCHS, "--evaluate-every", 3, "--precision", "float32",
@@ -157,7 +157,7 @@ def test_ctrl_c_before_anything_was_begun_is_said_too(ltkd, story):
 KILLED = """
 import io, os, signal, sys
 from ltkd_cli.cli.app import run
-from ltkd_cli.pipeline import training
+from ltkd_cli.commands import train as training
 
 class Killed(io.StringIO):
     def write(self, text):

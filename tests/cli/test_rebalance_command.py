@@ -11,8 +11,8 @@ from ltkd_cli import models, runs
 from ltkd_cli.cache import Cache
 from ltkd_cli.cli.app import run as ltkd
 from ltkd_cli.data import DataSpec, load
-from ltkd_cli.export import predict
-from ltkd_cli.losses import log_prior
+from ltkd_cli.inference import predict
+from ltkd_cli.methods.losses import log_prior
 
 HOWS = ("crt", "lws", "mislas", "tau-norm", "logit-adjust")
 SMALL = ("--views", "2", "--validation", "5")

@@ -13,7 +13,7 @@ import termios
 import pytest
 from rich.console import Console
 
-from ltkd_cli import console
+from ltkd_cli.console import terminal as console
 
 STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

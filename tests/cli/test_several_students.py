@@ -21,11 +21,11 @@ from rich.console import Console
 from test_bad_options import refused
 from test_screen import STEERING
 
-from ltkd_cli import console, runs
-from ltkd_cli.events import AtWork, Checked, Note, OfSeed
-from ltkd_cli.pipeline import several
-from ltkd_cli.pipeline.training import Watch
-from ltkd_cli.train import EpochEnd, Step
+from ltkd_cli import runs
+from ltkd_cli.commands import several
+from ltkd_cli.commands.train import Watch
+from ltkd_cli.console import terminal as console
+from ltkd_cli.events import AtWork, Checked, EpochEnd, Note, OfSeed, Step
 
 TINY = ("--model", "resnet8", "--epochs", "2", "--evaluate-every", "0", "--precision", "float32")
 LONG = ("--model", "resnet8", "--epochs", "999", "--evaluate-every", "0", "--precision", "float32")
@@ -176,7 +176,7 @@ def test_a_student_whose_parent_is_gone_keeps_its_state_and_ends(ltkd, story):
     ours, theirs = Pipe()
     ours.send((run.path, Watch()))
     number = theirs.fileno()
-    command = [sys.executable, "-m", "ltkd_cli.pipeline.student", str(number)]
+    command = [sys.executable, "-m", "ltkd_cli.commands.student", str(number)]
     process = subprocess.Popen(command, pass_fds=[number], stderr=subprocess.PIPE, text=True)
     theirs.close()
     while not isinstance(ours.recv(), Step):

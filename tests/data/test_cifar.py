@@ -8,8 +8,8 @@ import torch
 from torchvision import datasets
 
 from ltkd_cli.data import DataSpec, load
+from ltkd_cli.data.longtail import choose_rows, long_tail_counts
 from ltkd_cli.errors import DataError
-from ltkd_cli.splits import choose_rows, long_tail_counts
 
 
 class OldPickler(pickle.Pickler):

@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 
 from ltkd_cli.data import DataSpec, load
+from ltkd_cli.data.longtail import choose_rows, long_tail_counts
 from ltkd_cli.errors import DataError, DataMismatch
-from ltkd_cli.splits import choose_rows, long_tail_counts
 
 
 def test_classes_are_the_folders_in_alphabetical_order(tmp_path, write_image):

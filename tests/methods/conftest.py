@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from ltkd_cli.method import Batch, Outputs, Task, Teacher
-from ltkd_cli.splits import GROUP_NAMES, group_classes
+from ltkd_cli.data.groups import GROUP_NAMES, group_classes
+from ltkd_cli.methods.contract import Batch, Task, Teacher
+from ltkd_cli.outputs import Outputs
 
 WIDTH = 8
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ltkd_cli.errors import MethodError
-from ltkd_cli.method import all_names, find, name_of, options, parse_options, source_of
+from ltkd_cli.methods.finding import all_names, find, name_of, source_of
+from ltkd_cli.methods.options import options, parse_options
 
 WIDTH = 8
 COUNTS = (120, 60, 30, 12, 5, 2)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from ltkd_cli.errors import MethodError
-from ltkd_cli.method import Batch
+from ltkd_cli.methods.contract import Batch
 from ltkd_cli.methods.crd import ContrastiveDistillation
 
 COUNTS = (6, 3, 2)

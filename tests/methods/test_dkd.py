@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from ltkd_cli.losses import relative_entropy
 from ltkd_cli.methods.ce import CrossEntropy
 from ltkd_cli.methods.dkd import DecoupledDistillation, decouple, divergences
 from ltkd_cli.methods.kd import KnowledgeDistillation
+from ltkd_cli.methods.losses import relative_entropy
 
 
 def softmax(masses):

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from ltkd_cli.errors import MethodError
-from ltkd_cli.frames import largest_cosine
+from ltkd_cli.methods.etf import largest_cosine
 from ltkd_cli.methods.kd import KnowledgeDistillation
 from ltkd_cli.methods.krdistill import (
     KnowledgeRectificationDistillation,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ltkd_cli.method import Batch
+from ltkd_cli.methods.contract import Batch
 from ltkd_cli.methods.kd import KnowledgeDistillation
 from ltkd_cli.methods.lfme import MultipleExperts, curriculum_weights
 

@@ -1,0 +1,1 @@
+"""What each command does, as a library call that yields events."""

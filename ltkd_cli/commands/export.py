@@ -1,0 +1,202 @@
+"""`export-logits`: a teacher's outputs for many views of every training image, into one cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import torch
+
+from .. import devices, models
+from ..cache import FORMAT, Cache, CacheWriter, Layout
+from ..cache.attributes import decode, encode
+from ..cache.container import is_hdf5
+from ..cache.layout import LogitsType
+from ..cache.match import lines, of_exports
+from ..data import Data, load
+from ..data.decoded import Progress
+from ..errors import CacheMismatch, Interrupted, UsageError
+from ..events import Caution, Event, Note
+from ..inference import export
+from ..runs import Run
+from ..training.interrupts import stop_requests
+from ..views.policy import POLICIES, VIEW_VERSION, ViewPolicy
+from .settings import TrainSettings, with_images
+from .testing import check_classes, score_on_test
+
+DEFAULT_VIEWS = 16
+MOST_VIEWS = 10_000
+CACHE_NAMES = (".h5", ".hdf5")
+"""How the name of a cache may end."""
+"""Views of every image; see the README for the experiment behind it."""
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What to export from a teacher's run, and where to."""
+
+    output: Path | None
+    """Default: a file in the teacher's run folder, named after views and policy."""
+    views: int | None = None
+    """Default: 16, or 1 where the policy has no more."""
+    policy: str | None = None
+    """Default: the policy that the teacher was trained with."""
+    view_seed: int = 0
+    features: bool = True
+    dtype: str = "float16"
+    precision: str = "float32"
+    device: str = "auto"
+    replace: bool = False
+
+
+def export_logits(
+    run: Run, images: dict[str, Any], settings: ExportSettings, progress: Progress | None = None
+) -> Generator[Event, None, Path]:
+    """Writes the cache of a teacher's run, or goes on with it; the return value is its path.
+
+    `images` replaces fields of the run's own DataSpec.
+    """
+    run.require_done()
+    device = devices.open_device(settings.device)
+    precision = devices.choose_precision(settings.precision, device)
+    spec = with_images(TrainSettings.from_json(run.settings).data, images)
+    data = load(spec, progress)
+    if data.train.fingerprint != run.record["data"]["train"]:
+        yield Caution(
+            f"{run.name} was trained on other images than the {data.name} exported here; "
+            "its answers are honest only for images of its own classes."
+        )
+    check_classes(run, data)
+    network = models.load(run.weights).to(device)
+    policy, views = _policy_and_views(run, settings)
+    path = settings.output or run.path / f"cache-{policy.name}-{views}.h5"
+    layout = _layout(data, views, network.width if settings.features else 0, settings.dtype)
+    attributes = _attributes(run, data, network, policy, device, precision)
+    _check_target(path, replace=settings.replace)
+    if not settings.replace and _is_there(path, layout, attributes):
+        yield Note(f"{path} is there already, of the same teacher, images, views and settings")
+        return path
+    yield Note(
+        f"{path}: {run.name}'s outputs for {len(data.train.labels):,} images of {data.name}, "
+        f"views of each: {views}, {precision} on {devices.describe(device)}"
+    )
+    with CacheWriter(path, layout, attributes, replace=settings.replace) as writer:
+        with stop_requests() as stop:
+            for event in export(network, data.train, policy, writer, device, precision):
+                yield event
+                if stop() and event.done < event.total:
+                    raise Interrupted(
+                        f"{path} has {event.done:,} of {event.total:,} entries; nothing is lost."
+                    )
+        writer.finish()
+    return path
+
+
+def _policy_and_views(run: Run, settings: ExportSettings) -> tuple[ViewPolicy, int]:
+    name = settings.policy or run.settings["views"]
+    if name not in POLICIES:
+        raise UsageError(
+            f"There is no view policy {name!r}; there are {', '.join(POLICIES)}.",
+            "--policy crop-flip",
+        )
+    views = settings.views
+    if views is None:
+        views = 1 if name == "none" else DEFAULT_VIEWS
+    if not 1 <= views <= MOST_VIEWS:
+        raise UsageError(f"--views must be from 1 to {MOST_VIEWS:,}.", f"--views {DEFAULT_VIEWS}")
+    if name == "none" and views > 1:
+        raise UsageError(f"Policy none has one view of an image, not {views}.", "--views 1")
+    return ViewPolicy(name, settings.view_seed), views
+
+
+def _check_target(path: Path, *, replace: bool) -> None:
+    """UsageError where a cache cannot have that path, or would replace what is no cache."""
+    if path.is_dir():
+        raise UsageError(f"--output names a file, and {path} is a folder.", "--output cache.h5")
+    if replace and path.exists() and path.suffix not in CACHE_NAMES and not is_hdf5(path):
+        raise UsageError(f"--force replaces caches, and {path} is none.", "--output cache.h5")
+
+
+def _is_there(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool:
+    """Whether this very cache exists; CacheMismatch where another one bears its name."""
+    if not path.exists():
+        return False
+    found = Cache.open(path)
+    wanted = decode(encode({**attributes, "format": FORMAT}))
+    wanted["device"] = found.attributes.get("device")  # who computed it does not matter here
+    different = of_exports((found.layout, found.attributes), (layout, wanted))
+    if different:
+        raise CacheMismatch(
+            f"{path} exists already, and is another cache:" + lines(different, "it", "this export"),
+            "the same command with --force, to replace it, or with another --output",
+        )
+    return True
+
+
+def _layout(data: Data, views: int, width: int, dtype: str) -> Layout:
+    if dtype not in get_args(LogitsType):
+        raise UsageError(
+            f"Logits are stored as {', '.join(get_args(LogitsType))}, not as {dtype!r}.",
+            "--dtype float16",
+        )
+    labels, classes = data.train.labels.numpy(), len(data.train.class_names)
+    return Layout.even(labels, classes, views, width, cast(LogitsType, dtype))
+
+
+def _attributes(
+    run: Run,
+    data: Data,
+    network: models.Network,
+    policy: ViewPolicy,
+    device: torch.device,
+    precision: str,
+) -> dict[str, Any]:
+    return {
+        "image_set": data.name,
+        "fingerprint": data.train.fingerprint,
+        "class_names": list(data.train.class_names),
+        "class_counts": data.train.class_counts(),
+        "data_spec": dataclasses.asdict(data.spec),
+        "groups": dataclasses.asdict(data.groups),
+        "view_policy": policy.name,
+        "view_seed": policy.seed,
+        "view_version": VIEW_VERSION,
+        "teacher_run": run.name,
+        "teacher_sha256": models.weights_sha256(run.weights),
+        "teacher_model": dataclasses.asdict(network.spec),
+        "teacher_method": run.method,
+        "teacher_classes": _classes(run),
+        "teacher_recipe": run.settings["recipe"],
+        "teacher_scores": _scores(run, data, network, device),
+        "test_split": data.test.split,
+        "autocast": precision,
+        "device": device.type,
+        "mix": "none",
+    }
+
+
+def _scores(run: Run, data: Data, network: models.Network, device: torch.device) -> dict[str, Any]:
+    """The run's own scores where they are about the same test images and groups, else new ones."""
+    known, groups = run.record["data"], dataclasses.asdict(data.groups)
+    same = known["test"] == data.test.fingerprint and _as_json(groups) == known["groups"]
+    scores: dict[str, Any] = (
+        run.record["scores"] if same else score_on_test(network, data, device).as_dict()
+    )
+    return scores
+
+
+def _classes(run: Run) -> list[int]:
+    """Classes that an expert was trained on; empty for a teacher of all classes."""
+    group = TrainSettings.from_json(run.settings).classes
+    if group == "all":
+        return []
+    of_class = run.record["data"]["groups"]["of_class"]
+    return [number for number, own in enumerate(of_class) if own == group]
+
+
+def _as_json(values: dict[str, Any]) -> Any:
+    return json.loads(json.dumps(values))

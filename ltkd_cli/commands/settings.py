@@ -1,0 +1,83 @@
+"""All settings of a training, resolved: what run.json holds and a resumed run reads back."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data import BUILT_IN, DataSpec
+from ..training.recipe import Recipe
+
+PATHS = ("data", "root", "test_list")
+"""Fields of a DataSpec that may be paths."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Settings of `teach` and `distill`, without anything left to a default."""
+
+    data: DataSpec
+    model: str
+    head: str
+    pretrained: bool
+    method: str
+    options: dict[str, Any]
+    recipe_name: str
+    recipe: Recipe
+    views: str
+    """View policy."""
+    view_seed: int
+    caches: tuple[str, ...]
+    seed: int
+    precision: str
+    device: str
+    evaluate_every: int
+    """Epochs between looks at the validation images, else the test set; 0 for none."""
+    augment: str = "none"
+    """`jitter` gives a teacher other colours to learn from."""
+    classes: str = "all"
+    """`head`, `medium` or `tail` for an expert that is trained on the images of that group."""
+    compile: bool = False
+    """Whether torch.compile computes the forward pass."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dictionaries and lists."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TrainSettings:
+        """The settings that `as_json` gave."""
+        recipe = dict(values["recipe"], milestones=tuple(values["recipe"]["milestones"]))
+        return cls(
+            **dict(
+                values,
+                data=DataSpec(**values["data"]),
+                recipe=Recipe(**recipe),
+                caches=tuple(values["caches"]),
+            )
+        )
+
+    def without_seed(self) -> dict[str, Any]:
+        """What several seeds of one setting have in common."""
+        values = self.as_json()
+        for name in ("seed", "device", "evaluate_every", "caches"):
+            del values[name]
+        return values
+
+
+def with_images(spec: DataSpec, given: dict[str, Any]) -> DataSpec:
+    """The description with the given fields; another data set brings its own defaults along.
+
+    Paths become absolute, so that a run knows its images from whatever folder it is called.
+    """
+    given = {name: _absolute(name, value) for name, value in given.items()}
+    base = spec if given.get("data", spec.data) == spec.data else DataSpec()
+    return dataclasses.replace(base, **given)
+
+
+def _absolute(name: str, value: Any) -> Any:
+    if name not in PATHS or value in (None, *BUILT_IN) or not Path(value).expanduser().exists():
+        return value
+    return str(Path(value).expanduser().absolute())

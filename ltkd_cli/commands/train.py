@@ -1,0 +1,269 @@
+"""`teach` and `distill`: from settings to a finished run folder, and on again after a stop."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import torch
+
+from .. import devices, models, runs
+from .. import metrics as evaluate
+from ..data.decoded import Progress
+from ..errors import CacheMismatch, DataMismatch, Diverged, Interrupted, LtkdError, RunError
+from ..events import Checked, EpochEnd, Event, Note
+from ..runs import Run
+from ..training.compiling import compile_forward
+from ..training.interrupts import stop_requests
+from ..training.loader import open_feed
+from ..training.loop import Training, begin, load_state, save_state, train
+from ..training.profiling import profiled
+from ..training.tensorboard import Log, event_files
+from . import caches as teacher_caches
+from .prepare import Prepared, members_of, prepare
+from .provenance import crc_sha256, data_record, environment, parent_record
+from .settings import TrainSettings
+from .testing import cautions, score_on, score_on_test
+
+SECONDS_BETWEEN_STATES = 60.0
+"""A killed run repeats at most about this much."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What else to write while a run trains; it changes nothing about the run."""
+
+    tensorboard: bool = False
+    """Event files in the run's folder `tensorboard`."""
+    profile: bool = False
+    """A trace of a few steps, `trace.json`, and the main costs in words."""
+
+
+def start(
+    root: Path, kind: str, prepared: Prepared, name: str | None, watch: Watch | None = None
+) -> Generator[Event, None, Run]:
+    """Makes a run folder and trains in it; the generator's return value is the Run.
+
+    First it says what each cache holds, and how good its teacher is.
+    """
+    yield from teacher_caches.introduce(prepared.caches, type(prepared.method))
+    yield from cautions(prepared.data)
+    run = create(root, kind, prepared, name)
+    return (yield from _fit(run, prepared, watch or Watch()))
+
+
+def create(root: Path, kind: str, prepared: Prepared, name: str | None) -> Run:
+    """A run folder in which nothing is trained yet; `resume` will begin."""
+    settings = prepared.settings
+    return runs.create(
+        root,
+        kind,
+        f"{settings.method}-{settings.model}",
+        settings.as_json(),
+        name,
+        environment=environment(prepared.device),
+        data=data_record(prepared.data),
+        parents=[parent_record(cache) for cache in prepared.caches],
+        threads=torch.get_num_threads(),
+        seconds=0.0,
+    )
+
+
+def resume(
+    run: Run, progress: Progress | None = None, watch: Watch | None = None
+) -> Generator[Event, None, Run]:
+    """Goes on with an unfinished run from its last state, or from the start where it has none.
+
+    From here on this process has as many CPU threads as the run began with: sums in another
+    order would end in other weights.
+    """
+    torch.set_num_threads(run.record.get("threads", torch.get_num_threads()))
+    prepared = prepare(TrainSettings.from_json(run.settings), progress)
+    if run.record["data"]["train"] != prepared.data.train.fingerprint:
+        raise DataMismatch(
+            f"The training images of {run.name} are not what they were when it began.",
+            f"ltkd {run.kind}, for a new run",
+        )
+    for cache, parent in zip(prepared.caches, run.record["parents"], strict=True):
+        if crc_sha256(cache) != parent["crc_sha256"]:
+            raise CacheMismatch(
+                f"The answers in {cache.path} are not those that {run.name} began with.",
+                f"ltkd {run.kind} --cache {quote(str(cache.path))}, for a new run",
+            )
+    return (yield from _fit(run, prepared, watch or Watch()))
+
+
+def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, Run]:
+    """Trains in the folder of a run, which knows at any moment whether it can go on."""
+    with run.held(), stop_requests() as stop:
+        if runs.read(run.path).done:  # by another process, before this one held the run
+            return runs.read(run.path)
+        try:
+            run.update(status="running")
+            yield from _train(run, prepared, watch, stop)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"{run.name} goes back to its last saved state, if it has one.",
+                run.resume_command,
+            ) from None
+        except Diverged:
+            run.update(status="failed")
+            raise
+        except torch.OutOfMemoryError:
+            run.update(status="failed")
+            size = prepared.settings.recipe.batch_size
+            raise LtkdError(
+                f"{run.name} needs more memory than the GPU has, in batches of {size} images.",
+                f"the same command with --batch-size {size // 2} --accumulate 2",
+            ) from None
+        except OSError as error:
+            raise RunError(
+                f"{run.path} cannot be written: {error.strerror}.", run.resume_command
+            ) from error
+    return run
+
+
+def _train(run: Run, prepared: Prepared, watch: Watch, stop: Callable[[], bool]) -> Iterator[Event]:
+    settings = prepared.settings
+    torch.manual_seed(settings.seed)  # for dropout, in whatever state the process was
+    training = begin(prepared.network, prepared.method, settings.recipe, prepared.device)
+    if run.state.exists():
+        load_state(training, run.state)
+        yield Note(f"{run.name}: going on after epoch {training.epoch}, batch {training.batch}")
+    else:
+        yield Note(f"{run.name}: {_in_words(prepared)}")
+    run.keep_metrics_to(training.epoch)
+    keeper = _Keeper(run, training)
+    feed = open_feed(
+        prepared.data.train,
+        prepared.policy,
+        prepared.caches,
+        prepared.method.needs,
+        prepared.device,
+        members=members_of(settings, prepared.data),
+        jitter_seed=settings.seed if settings.augment == "jitter" else None,
+    )
+    if settings.compile:
+        yield Note(f"{run.name}: compiling the network, which can take minutes")
+        yield compile_forward(training, feed, settings.recipe, settings.precision)
+    events = train(training, feed, settings.recipe, settings.seed, settings.precision, stop)
+    watched = profiled(events, run.path / "trace.json") if watch.profile else events
+    with _event_files(run, training, watch) as log:
+        yield from _epochs(run, prepared, training, watched, keeper, log)
+    if training.epoch < settings.recipe.epochs:
+        keeper.keep()
+        run.update(status="interrupted")
+        raise Interrupted(
+            f"{run.name} is in epoch {training.epoch + 1} of {settings.recipe.epochs}; "
+            "nothing is lost.",
+            run.resume_command,
+        )
+    _finish(run, prepared, training, keeper)
+
+
+def _epochs(
+    run: Run,
+    prepared: Prepared,
+    training: Training,
+    events: Iterator[Event],
+    keeper: _Keeper,
+    log: Log,
+) -> Iterator[Event]:
+    recipe, every = prepared.settings.recipe, prepared.settings.evaluate_every
+    for event in events:
+        said, last = [event], False
+        if isinstance(event, EpochEnd):
+            record: dict[str, Any] = dataclasses.asdict(event)
+            last = event.epoch == recipe.epochs
+            if every and event.epoch % every == 0 and not last:
+                checked = _look(prepared, training, event.epoch)
+                record[checked.split] = checked.accuracy
+                said.append(checked)
+            run.log(record)
+            log(record)
+        between_steps = training.batch % recipe.accumulate == 0
+        try:
+            yield from said
+        except GeneratorExit:  # whoever was told cannot listen any more: a closed pipe
+            if between_steps:
+                keeper.keep()
+            raise
+        if between_steps:
+            keeper.keep_if_due(at_once=last)
+
+
+def _event_files(run: Run, training: Training, watch: Watch) -> AbstractContextManager[Log]:
+    if not watch.tensorboard:
+        return nullcontext(lambda record: None)
+    return event_files(run.path / "tensorboard", training.epoch + 1)
+
+
+class _Keeper:
+    """Writes the training state into the run folder from time to time, with the seconds spent."""
+
+    def __init__(self, run: Run, training: Training) -> None:
+        self.run, self.training = run, training
+        self.before: float = run.record["seconds"]
+        self.began = self.kept = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the run so far, over all its parts."""
+        return self.before + time.perf_counter() - self.began
+
+    def keep_if_due(self, at_once: bool = False) -> None:
+        if at_once or time.perf_counter() - self.kept > SECONDS_BETWEEN_STATES:
+            self.keep()
+
+    def keep(self) -> None:
+        save_state(self.training, self.run.state)
+        self.run.update(seconds=round(self.seconds, 2))
+        self.kept = time.perf_counter()
+
+
+def _finish(run: Run, prepared: Prepared, training: Training, keeper: _Keeper) -> None:
+    network = training.final_network
+    models.save(network, run.weights)
+    data, device = prepared.data, prepared.device
+    scores = score_on_test(network, data, device)
+    held_out = data.validation and score_on(data.validation, network, data, device).as_dict()
+    members = members_of(prepared.settings, data)
+    evaluate.write_per_class(run.per_class, scores)
+    run.update(
+        status="done",
+        weights_sha256=models.weights_sha256(run.weights),
+        parameters=models.describe(network).parameters,
+        train_images=len(data.train.labels if members is None else members),
+        scores=scores.as_dict(),
+        validation_scores=held_out,
+        seconds=round(keeper.seconds, 2),
+    )
+    run.state.unlink(missing_ok=True)
+
+
+def _look(prepared: Prepared, training: Training, epoch: int) -> Checked:
+    """Accuracy on the validation images where there are any, so that the test set stays unseen."""
+    data, network = prepared.data, training.final_network
+    images = data.validation or data.test
+    scores = score_on(images, network, data, prepared.device, prepared.settings.precision)
+    split = "test" if data.validation is None else images.split
+    return Checked(epoch, split, scores.accuracies())
+
+
+def _in_words(prepared: Prepared) -> str:
+    settings, data = prepared.settings, prepared.data
+    members = members_of(settings, data)
+    images = len(data.train.labels if members is None else members)
+    groups = "" if members is None else f"{settings.classes} classes of "
+    return (
+        f"{settings.model} by {settings.method} on {groups}{data.name} ({images:,} images, "
+        f"{len(data.train.class_names)} classes), recipe {settings.recipe_name}, "
+        f"epochs {settings.recipe.epochs}, seed {settings.seed}, {settings.precision} on "
+        f"{devices.describe(prepared.device)}"
+    )

@@ -1,0 +1,106 @@
+"""What a distillation method is: (student outputs, batch) -> named, weighted loss terms.
+
+A method is one class in one file of `ltkd_cli/methods/`; the file's name, with hyphens,
+is its name on the command line. `all_names`, `find` and `options` read those files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..data.groups import Groups
+from ..outputs import Outputs
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What a method may know of one teacher before the first batch."""
+
+    method: str
+    """The method that trained it."""
+    width: int
+    """D of its stored features; 0 where none are stored."""
+    untouched: Callable[[str], Tensor]
+    """Reads one output by name, float32 [N, ...], for view 0 (the untouched image) of all rows."""
+    classes: tuple[int, ...] = ()
+    """The classes it was trained on; empty for all."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Its test scores by group (`all`, `head`, `medium`, `tail`), in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method may know before the first batch."""
+
+    class_counts: Tensor
+    """Training images of each class, int64 [C]."""
+    labels: Tensor
+    """Label of every training row, int64 [N]."""
+    groups: Groups
+    student_width: int
+    """D of the student's features, after a projection that is part of the student."""
+    teachers: tuple[Teacher, ...] = ()
+    seed: int = 0
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return len(self.class_counts)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's training data: exactly what the method declared, for the same views."""
+
+    labels: Tensor
+    """int64 [B]."""
+    rows: Tensor
+    """Row of every image in the training set, int64 [B]."""
+    teachers: tuple[Outputs, ...]
+    """What each teacher said about the very same pixels; float32."""
+    progress: Tensor
+    """Share of the training that lies behind, in [0, 1); float64 scalar tensor."""
+
+    @property
+    def teacher_logits(self) -> Tensor:
+        """Logits [B, C] of the teacher, the mean over teachers where there are several."""
+        if len(self.teachers) == 1:
+            return self.teachers[0]["logits"]
+        return torch.stack([outputs["logits"] for outputs in self.teachers]).mean(0)
+
+
+class Method(nn.Module):
+    """A way to train: declares what it needs, returns weighted terms that sum to the loss."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Cache datasets it reads: `logits`, `features`; empty for a method without a teacher."""
+    sampler: ClassVar[str] = "instance"
+    """How training rows are drawn: `instance` or `class-balanced`."""
+    teacher: ClassVar[str] = "ce"
+    """The method that its source trains the teacher with; a warning is given for another."""
+    head: ClassVar[str] = "linear"
+    """Last layer of the student: `linear`, or `cosine:SCALE` (unit features and weights)."""
+    several_teachers: ClassVar[bool] = True
+    """Whether more than one cache makes sense."""
+    takes_experts: ClassVar[bool] = False
+    """Whether it knows what to do with teachers that learned some of the classes only."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+
+    @classmethod
+    def projection(cls, student_width: int, teacher_widths: tuple[int, ...]) -> int:
+        """Width of a projection that stays in the deployed student; 0 for none."""
+        return 0
+
+    def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Terms of the loss: name -> scalar tensor, already weighted; their sum is the loss.
+
+        `student` is float32 and carries gradients; `logits` [B, C], `features` [B, D].
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no loss")

@@ -1,0 +1,1 @@
+"""Post-hoc adjustment of a classifier, and classifier re-training."""

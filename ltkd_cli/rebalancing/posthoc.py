@@ -1,0 +1,168 @@
+"""Second stages that only choose, strength and temperature, and what they are chosen by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..methods.losses import log_prior
+from ..rng import counter_hash
+
+GRID = tuple(step / 10 for step in range(21))
+"""Strengths from 0 to 2 that a choice is made from (Kang et al., their code)."""
+
+SOURCE_STRENGTH = 1.0
+"""Unit weights in tau-normalisation, the rule of least balanced error in logit adjustment."""
+
+HOTTEST = 100.0
+"""Temperature at which a network that knows nothing is given up on."""
+
+MOST_VALIDATION_LOGITS = 2**27
+"""1 GiB in float64: beyond it classes give fewer images."""
+
+MOST_VALIDATION_IMAGES = 100
+"""Of a class, unless told otherwise."""
+
+_VALIDATION = 0x5EED  # a stream of its own, apart from those of the training's draws
+_ROUNDING = 1e-9
+_HALVINGS = 60
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The class-balanced validation accuracy at every strength of GRID, and what was chosen."""
+
+    accuracies: tuple[float, ...]
+    """In [0, 1], in the order of GRID."""
+    chosen: float
+    """Of the strengths that are as good as the best, the one closest to SOURCE_STRENGTH."""
+    tied: int
+    """How many strengths are as good as the best."""
+
+
+def validation_images(classes: int, views: int) -> int:
+    """Images of each class to choose on: 100, or as many as keep the logits of all in bounds."""
+    fitting = MOST_VALIDATION_LOGITS // (classes * classes * views)
+    return max(1, min(MOST_VALIDATION_IMAGES, fitting))
+
+
+def validation_rows(labels: Tensor, per_class: int, seed: int) -> Tensor:
+    """Rows of at most `per_class` images of each class, int64 [M], ascending.
+
+    `labels` int64 [N]; the seed decides which images of a class, and nothing else does.
+    """
+    shuffled = torch.argsort(counter_hash(seed, _VALIDATION, torch.arange(len(labels))))
+    by_class = shuffled[torch.argsort(labels[shuffled], stable=True)]
+    counts = torch.bincount(labels)
+    begin = (counts.cumsum(0) - counts)[labels[by_class]]
+    place = torch.arange(len(labels)) - begin
+    return by_class[place < per_class].sort().values
+
+
+def hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Share of each image's views that are right, float64 [M].
+
+    Logits [M V, C] hold the views of an image one after the other, labels [M].
+    """
+    right = logits.argmax(1).reshape(len(labels), -1) == labels[:, None]
+    return right.double().mean(1)
+
+
+def balanced_accuracy(hits: Tensor, labels: Tensor) -> float:
+    """Mean over the classes present of their accuracy, in [0, 1]: hits [M], labels [M]."""
+    return float(hits @ _balancing_weights(labels))
+
+
+def is_better(hits: Tensor, other: Tensor, labels: Tensor) -> bool:
+    """Whether hits [M] beat other hits [M] by more than one standard error of the difference.
+
+    The images are the same, so only those that differ count: McNemar's test with images
+    weighted so that classes count equally. One image alone makes no difference.
+
+    Source: McNemar, "Note on the sampling error of the difference between correlated
+    proportions or percentages", Psychometrika, 1947; one standard error as in Breiman et
+    al., "Classification and Regression Trees", 1984. The class weights are ours.
+    """
+    gains = _balancing_weights(labels) * (hits - other)
+    return float(gains.sum()) > float(gains.norm()) * (1 + _ROUNDING)
+
+
+def balanced_nll(logits: Tensor, labels: Tensor) -> float:
+    """Mean over the classes present of their negative log-likelihood, in nats."""
+    nll = F.cross_entropy(logits.double(), labels, reduction="none")
+    return float(nll @ _balancing_weights(labels))
+
+
+def sweep(logits_at: Callable[[float], Tensor], labels: Tensor) -> Sweep:
+    """Tries every strength of GRID: `logits_at(strength)` [M V, C], validation labels [M].
+
+    Strengths that the best does not beat (`is_better`) are as good as it. Images that the
+    network was trained on often cannot tell many strengths apart; the source's own then wins.
+    """
+    tried = [hits(logits_at(strength), labels) for strength in GRID]
+    accuracies = tuple(balanced_accuracy(each, labels) for each in tried)
+    best = tried[accuracies.index(max(accuracies))]
+    tied = [s for s, each in zip(GRID, tried, strict=True) if not is_better(best, each, labels)]
+    chosen = min(tied, key=lambda strength: abs(strength - SOURCE_STRENGTH))
+    return Sweep(accuracies, chosen, len(tied))
+
+
+def lengths_to(weight: Tensor, strength: float) -> Tensor:
+    """Lengths of class weights [C, D] to the power of `strength` (tau), [C]; 1 for length 0.
+
+    Tau-normalisation divides each class's weights by it and drops the bias. Strength 0 leaves
+    the weights, 1 gives all the same length.
+
+    Source: Kang et al., "Decoupling Representation and Classifier for Long-Tailed
+    Recognition", ICLR 2020 (arXiv:1910.09217).
+    """
+    lengths = weight.norm(dim=1)
+    return torch.where(lengths > 0, lengths, 1.0) ** strength
+
+
+def prior_to(class_counts: Tensor, strength: float) -> Tensor:
+    """`strength` (tau) times ln of the classes' shares of the training images, [C].
+
+    Logit adjustment subtracts it from the logits, and so from the bias of the last layer.
+
+    Source: Menon et al., "Long-tail learning via logit adjustment", ICLR 2021
+    (arXiv:2007.07314), the post-hoc form; strength 1 is consistent with balanced error.
+    """
+    return strength * log_prior(class_counts)
+
+
+def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Temperature in [1, 100] with the smallest `balanced_nll` of logits / temperature.
+
+    Never below 1: images that the network was trained on would ask for sharper and sharper
+    answers, and there is nothing that would stop them. The loss is convex in 1 / temperature,
+    so halving the range finds where its slope is 0.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017
+    (arXiv:1706.04599); the class-balanced mean and the bound are ours.
+    """
+    logits = logits.double()
+    weights = _balancing_weights(labels)
+    of_label = logits.gather(1, labels[:, None])[:, 0]
+
+    def slope(inverse: float) -> float:
+        expected = ((inverse * logits).softmax(1) * logits).sum(1)
+        return float((expected - of_label) @ weights)
+
+    low, high = 1 / HOTTEST, 1.0
+    if slope(high) <= 0:
+        return 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return 1 / high
+
+
+def _balancing_weights(labels: Tensor) -> Tensor:
+    """Weights float64 [M] that sum to 1 over the images, and equally over the classes present."""
+    images = torch.bincount(labels)
+    return 1 / (images[labels].double() * int((images > 0).sum()))

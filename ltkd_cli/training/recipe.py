@@ -1,0 +1,111 @@
+"""How a network is trained: the optimiser's settings, with the presets of the papers."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from ..errors import UsageError
+
+SCHEDULES = ("step", "cosine", "constant")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how weights move; each field is also an option of that name."""
+
+    epochs: Annotated[int, "passes over as many images as the training set has"]
+    batch_size: Annotated[int, "images in a batch"] = 128
+    learning_rate: Annotated[float, "highest learning rate of SGD"] = 0.1
+    momentum: Annotated[float, "momentum of SGD"] = 0.9
+    nesterov: Annotated[bool, "Nesterov's momentum"] = False
+    weight_decay: Annotated[float, "weight decay, on every parameter"] = 2e-4
+    schedule: Annotated[str, "learning rate after the warm-up: step, cosine or constant"] = "step"
+    milestones: Annotated[
+        tuple[float, ...], "shares of the training after which step multiplies by --decay"
+    ] = (0.8, 0.9)
+    decay: Annotated[float, "factor of the step schedule at each milestone"] = 0.01
+    warmup_epochs: Annotated[int, "epochs of linear warm-up"] = 0
+    warmup_start: Annotated[float, "share of the learning rate in the first epoch"] = 0.1
+    clip_norm: Annotated[float, "largest norm of the gradient; 0 for no clipping"] = 0.0
+    accumulate: Annotated[int, "batches whose gradients make one step"] = 1
+    average_decay: Annotated[
+        float, "decay of an exponential moving average of the weights, which is kept; 0 for none"
+    ] = 0.0
+    mixup: Annotated[float, "alpha of mixup, for methods without a teacher; 0 for none"] = 0.0
+    cutmix: Annotated[float, "alpha of CutMix, for methods without a teacher; 0 for none"] = 0.0
+
+    def learning_rate_at(self, epoch: float) -> float:
+        """Learning rate `epoch` epochs into the training, counted from 0.
+
+        Step schedules and warm-ups hold still within an epoch, as the papers' code does;
+        the cosine moves with every step.
+        """
+        return self.learning_rate * self._warmup_at(epoch) * self._schedule_at(epoch)
+
+    def _warmup_at(self, epoch: float) -> float:
+        whole = math.floor(epoch)
+        if whole >= self.warmup_epochs:
+            return 1.0
+        return self.warmup_start + (1 - self.warmup_start) * whole / self.warmup_epochs
+
+    def _schedule_at(self, epoch: float) -> float:
+        if self.schedule == "constant":
+            return 1.0
+        if self.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * min(epoch / self.epochs, 1.0)))
+        passed = math.floor(epoch) / self.epochs
+        return self.decay ** sum(passed >= share for share in self.milestones)
+
+
+MOST = 10_000_000
+"""Epochs, images in a batch and batches in a step; more are a slip of the finger."""
+
+PRESETS: dict[str, Recipe] = {
+    # Small sets and short trials: seconds on a laptop.
+    "quick": Recipe(epochs=60, batch_size=32, schedule="cosine", weight_decay=5e-4),
+    # Cao et al. 2019 (arXiv:1906.07413): epoch e of the first five runs at e/5 of the rate.
+    "ldam": Recipe(epochs=200, warmup_epochs=4, warmup_start=0.2),
+    # Zhou et al. 2020 (arXiv:1912.02413), as the Bag of Tricks for long tails uses it.
+    "bbn": Recipe(epochs=200, milestones=(0.6, 0.8), warmup_epochs=5, warmup_start=1 / 3),
+}
+"""Named recipes; every field can be overridden."""
+
+
+def resolve(preset: str, overrides: dict[str, Any]) -> Recipe:
+    """The preset with the given fields replaced, checked; UsageError names what is wrong."""
+    if preset not in PRESETS:
+        raise UsageError(
+            f"There is no recipe {preset!r}; there are {', '.join(PRESETS)}.", "--recipe ldam"
+        )
+    recipe = dataclasses.replace(PRESETS[preset], **overrides)
+    _check(recipe)
+    return recipe
+
+
+def _check(recipe: Recipe) -> None:
+    if recipe.schedule not in SCHEDULES:
+        raise UsageError(
+            f"There is no schedule {recipe.schedule!r}; there are {', '.join(SCHEDULES)}.",
+            "--schedule cosine",
+        )
+    for name in ("epochs", "batch_size", "accumulate"):
+        _require(1 <= getattr(recipe, name) <= MOST, name, f"must be from 1 to {MOST:,}")
+    _require(recipe.learning_rate > 0, "learning_rate", "must be above 0")
+    _require(recipe.warmup_start > 0, "warmup_start", "must be above 0")
+    _require(recipe.warmup_start <= 1, "warmup_start", "must not be above 1")
+    for name in ("momentum", "average_decay"):
+        _require(0 <= getattr(recipe, name) < 1, name, "must be at least 0 and below 1")
+    for name in ("weight_decay", "clip_norm", "mixup", "cutmix", "warmup_epochs", "decay"):
+        _require(getattr(recipe, name) >= 0, name, "must not be negative")
+    _require(all(0 < m <= 1 for m in recipe.milestones), "milestones", "are shares in (0, 1]")
+    _require(not (recipe.mixup and recipe.cutmix), "mixup", "and cutmix exclude each other")
+    _require(not recipe.nesterov or recipe.momentum > 0, "nesterov", "needs a momentum above 0")
+
+
+def _require(holds: bool, name: str, rule: str) -> None:
+    if not holds:
+        option = "--" + name.replace("_", "-")
+        raise UsageError(f"{option} {rule}.", "ltkd teach --help")

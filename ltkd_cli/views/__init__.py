@@ -1,0 +1,1 @@
+"""A view of an image as a pure function of its number."""

@@ -1,0 +1,184 @@
+"""Teacher and student see the same pixels: cache, views and batches, each against the other."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from ltkd_cli import models, runs
+from ltkd_cli.cache import Cache
+from ltkd_cli.cli.app import run
+from ltkd_cli.commands import requests
+from ltkd_cli.commands import train as training
+from ltkd_cli.commands.prepare import prepare
+from ltkd_cli.data import DataSpec, load
+from ltkd_cli.training.loader import open_feed
+from ltkd_cli.views.policy import ViewPolicy, view
+
+TINY = ("--model", "resnet8", "--evaluate-every", "0", "--precision", "float32")
+VIEWS = 5
+SEED_OF_VIEWS = 3
+CPU = torch.device("cpu")
+
+# A float16 has 11 significant bits; forward passes over other batches differ in the last of 24.
+HALF = {"rtol": 2.0**-11, "atol": 2e-5}
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    """A folder of runs with a teacher of flipped views and its cache."""
+    root = tmp_path_factory.mktemp("pixels") / "runs"
+    taught = ["teach", *TINY, "--epochs", "2", "--views", "crop-flip", "--runs", str(root)]
+    assert run(taught) == 0
+    exported = ["export-logits", "--views", str(VIEWS), "--view-seed", str(SEED_OF_VIEWS)]
+    assert run([*exported, "--runs", str(root)]) == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def path(story):
+    return story / f"0001-teach-ce-resnet8/cache-crop-flip-{VIEWS}.h5"
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load(DataSpec())
+
+
+@pytest.fixture(scope="module")
+def teacher(story):
+    network = models.load(runs.find(story, "1").weights).eval()
+
+    def answer(images):
+        with torch.inference_mode():
+            return {name: value.numpy() for name, value in network(images).items()}
+
+    return answer
+
+
+def pixels_of(digits, rows, views):
+    """Views as float images [B, 3, H, W], by the view function alone."""
+    rows, views = torch.as_tensor(rows), torch.as_tensor(views)
+    untouched = digits.train.images.gather(rows)
+    return view(untouched, rows, views, ViewPolicy("crop-flip", SEED_OF_VIEWS)).float() / 255
+
+
+def test_h5py_alone_reads_what_the_teacher_says_of_every_view(path, digits, teacher):
+    with h5py.File(path) as file:
+        first, logits, features = (file[name][:] for name in ("first", "logits", "features"))
+    for row in (0, 1, 200, 451, 452):
+        views = np.arange(first[row + 1] - first[row])
+        assert len(views) == VIEWS
+        said = teacher(pixels_of(digits, np.full(VIEWS, row), views))
+        stored = slice(first[row], first[row + 1])
+        np.testing.assert_allclose(logits[stored].astype(np.float32), said["logits"], **HALF)
+        np.testing.assert_allclose(features[stored].astype(np.float32), said["features"], **HALF)
+
+
+def test_view_0_of_the_cache_is_the_untouched_image(path, digits, teacher):
+    with h5py.File(path) as file:
+        untouched = file["logits"][file["first"][:-1]].astype(np.float32)
+    images = digits.train.images.gather(torch.arange(len(digits.train.labels))).float() / 255
+    np.testing.assert_allclose(untouched, teacher(images)["logits"], **HALF)
+
+
+@pytest.mark.parametrize("sampler", ["instance", "class-balanced"])
+def test_a_batch_is_the_view_s_pixels_with_the_cached_answers(path, digits, sampler):
+    cache = Cache.open(path)
+    needs = frozenset({"logits", "features"})
+    policy = ViewPolicy("crop-flip", SEED_OF_VIEWS)
+    feed = open_feed(digits.train, policy, (cache,), needs, CPU)
+    draws = feed.draws(sampler, seed=4, epoch=1)
+    assert set(draws.views.tolist()) == set(range(VIEWS))
+    with h5py.File(path) as file:
+        first, logits, features = (file[name][:] for name in ("first", "logits", "features"))
+    done = 0
+    for images, batch in feed.batches(draws, 64, 0, epoch=1, epochs=2):
+        part = slice(done, done + len(batch.rows))
+        assert torch.equal(batch.rows, draws.rows[part])
+        assert torch.equal(batch.labels, digits.train.labels[batch.rows])
+        assert torch.equal(images, pixels_of(digits, batch.rows, draws.views[part]))
+        entries = first[batch.rows.numpy()] + draws.views[part].numpy()
+        (said,) = batch.teachers
+        assert np.array_equal(said["logits"].numpy(), logits[entries].astype(np.float32))
+        assert np.array_equal(said["features"].numpy(), features[entries].astype(np.float32))
+        done += len(batch.rows)
+    assert done == len(draws.rows)
+
+
+def prepared_student(story, method):
+    asked = requests.Training(
+        kind="distill", images={}, model="resnet8", method=method, options=[], recipe_name=None,
+        recipe={"epochs": 2}, head=None, pretrained=False, views=None, caches=[], seed=9,
+        device="cpu", precision="float32", evaluate_every=0,
+    )  # fmt: skip
+    return prepare(result_of(requests.resolve(story, asked)))
+
+
+def result_of(events):
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            return end.value
+
+
+@pytest.mark.parametrize("method", ["kd", "cbd"])  # logits row by row; features, class-balanced
+def test_what_a_student_is_shown_is_what_its_teacher_answered_to(story, teacher, method):
+    prepared = prepared_student(story, method)
+    shown, answers = [], []
+    prepared.network.register_forward_pre_hook(
+        lambda network, inputs: shown.append(inputs[0].clone()) if network.training else None
+    )
+    prepared.method.register_forward_pre_hook(lambda _, inputs: answers.append(inputs[1]))
+    result_of(training.start(story, "distill", prepared, f"shown-{method}"))
+    batches = -(-len(prepared.data.train.labels) // 32)
+    assert len(shown) == len(answers) == 2 * batches
+    name = "logits" if method == "kd" else "features"
+    for images, batch in zip(shown, answers, strict=True):
+        np.testing.assert_allclose(batch.teachers[0][name].numpy(), teacher(images)[name], **HALF)
+
+
+def test_epochs_show_different_views_of_an_image(story):
+    prepared = prepared_student(story, "kd")
+    seen = {}
+
+    def remember(_, inputs):
+        _, batch = inputs
+        for row, logits in zip(batch.rows.tolist(), batch.teacher_logits.tolist(), strict=True):
+            seen.setdefault(row, []).append(tuple(logits))
+
+    prepared.method.register_forward_pre_hook(remember)
+    result_of(training.start(story, "distill", prepared, "epochs"))
+    assert {len(views) for views in seen.values()} == {2}
+    changed = sum(len(set(views)) == 2 for views in seen.values())
+    assert changed > 0.6 * len(seen)
+
+
+def test_a_run_s_caches_are_its_teachers(story, path):
+    settings = prepared_student(story, "kd").settings
+    assert [Path(cache) for cache in settings.caches] == [path]
+    assert (settings.views, settings.view_seed) == ("crop-flip", SEED_OF_VIEWS)
+
+
+def test_what_is_kept_on_the_device_is_what_is_gathered_step_by_step(path, digits):
+    """The GPU's way, pixels and answers held on the device, gives the very same batches."""
+    cache = Cache.open(path)
+    needs = frozenset({"logits", "features"})
+    policy = ViewPolicy("crop-flip", SEED_OF_VIEWS)
+    feed = open_feed(digits.train, policy, (cache,), needs, CPU)
+    held = {name: cache.tensor(name, CPU) for name in needs}
+    draws = feed.draws("class-balanced", 0, 0)
+    ways = [
+        list(each.batches(draws, 64, 0, epoch=0, epochs=1))
+        for each in (replace(feed, answers=(held,)), replace(feed, pixels=None, answers=(None,)))
+    ]
+    assert len(ways[0]) == len(ways[1]) > 5
+    for (images, batch), (same_images, same) in zip(*ways, strict=True):
+        assert torch.equal(images, same_images)
+        assert torch.equal(batch.rows, same.rows)
+        for name in needs:
+            assert torch.equal(batch.teachers[0][name], same.teachers[0][name])

@@ -1,0 +1,220 @@
+"""The training loop on a small network and the embedded digits."""
+
+import errno
+import math
+import os
+
+import pytest
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ltkd_cli import models
+from ltkd_cli.data import DataSpec, load
+from ltkd_cli.errors import CheckpointError, Diverged
+from ltkd_cli.events import EpochEnd, Step
+from ltkd_cli.methods.contract import Task
+from ltkd_cli.methods.finding import find
+from ltkd_cli.models import ModelSpec
+from ltkd_cli.training.loader import open_feed
+from ltkd_cli.training.loop import begin, load_state, save_state, train
+from ltkd_cli.training.recipe import Recipe
+from ltkd_cli.views.policy import ViewPolicy
+
+CPU = torch.device("cpu")
+SHORT = Recipe(epochs=3, batch_size=64, learning_rate=0.05, schedule="cosine")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load(DataSpec())
+
+
+def start(data, recipe, method="ce", **options):
+    spec = ModelSpec("resnet8", len(data.train.class_names), mean=data.mean, std=data.std)
+    network = models.build(spec, seed=0)
+    counts = torch.tensor(data.train.class_counts())
+    task = Task(counts, data.train.labels, data.groups, network.width)
+    return begin(network, find(method)(task, **options), recipe, CPU)
+
+
+def feed_of(data):
+    return open_feed(data.train, ViewPolicy(data.views), (), frozenset(), CPU)
+
+
+def weights_of(training):
+    return torch.cat([value.flatten().float() for value in training.network.state_dict().values()])
+
+
+def run(training, data, recipe, stop=lambda: False, precision="float32"):
+    return list(train(training, feed_of(data), recipe, seed=0, precision=precision, stop=stop))
+
+
+def test_learns(digits):
+    recipe = Recipe(epochs=8, batch_size=32, learning_rate=0.1, schedule="cosine")
+    ends = [e for e in run(start(digits, recipe), digits, recipe) if isinstance(e, EpochEnd)]
+    assert ends[-1].terms["label"] < 0.5 * ends[0].terms["label"]
+
+
+def test_reports_every_batch_and_the_mean_of_each_term(digits):
+    events = run(start(digits, SHORT), digits, SHORT)
+    batches = math.ceil(len(digits.train.labels) / 64)
+    assert [e.batch for e in events if isinstance(e, Step)] == [*range(1, batches + 1)] * 3
+    assert [e.epoch for e in events if isinstance(e, EpochEnd)] == [1, 2, 3]
+
+
+def test_stopped_at_any_step_it_goes_on_to_the_same_weights_bit_for_bit(digits, tmp_path):
+    uninterrupted = start(digits, SHORT)
+    whole = run(uninterrupted, digits, SHORT)
+    total = sum(isinstance(event, Step) for event in whole)
+    for stop_after in (1, total // 2, total - 1):
+        calls = iter(range(1, total + 2))
+        first = start(digits, SHORT)
+        run(first, digits, SHORT, stop=lambda calls=calls, n=stop_after: next(calls) >= n)
+        save_state(first, tmp_path / "state.pt")
+        second = start(digits, SHORT)
+        load_state(second, tmp_path / "state.pt")
+        rest = run(second, digits, SHORT)
+        assert torch.equal(weights_of(second), weights_of(uninterrupted))
+        assert rest[-1].terms == whole[-1].terms
+
+
+def test_accumulating_halves_of_a_batch_is_nearly_the_whole_batch(digits):
+    # Batch normalisation sees the halves apart, so the two are close and not equal.
+    whole = Recipe(epochs=1, batch_size=128, learning_rate=1e-3, schedule="constant", momentum=0)
+    parts = Recipe(
+        epochs=1, batch_size=64, accumulate=2, learning_rate=1e-3, schedule="constant", momentum=0
+    )
+    ends = [
+        run(start(digits, recipe), digits, recipe)[-1].terms["label"] for recipe in (whole, parts)
+    ]
+    assert ends[0] == pytest.approx(ends[1], rel=0.05)
+
+
+def test_accumulation_takes_one_optimiser_step_for_its_batches(digits):
+    recipe = Recipe(epochs=1, batch_size=16, accumulate=1000, learning_rate=1e-3, momentum=0.0,
+                    weight_decay=0.0, schedule="constant")  # fmt: skip
+    training = start(digits, recipe)
+    before = [p.detach().clone() for p in training.network.parameters()]
+    gradients = []
+    training.optimizer.register_step_pre_hook(
+        lambda *_: gradients.append([p.grad.clone() for p in training.network.parameters()])
+    )
+    run(training, digits, recipe)
+    assert len(gradients) == 1
+    fresh, feed = start(digits, recipe), feed_of(digits)
+    batches = list(feed.batches(feed.draws("instance", 0, 0), 16, 0, epoch=0, epochs=1))
+    losses = (fresh.method(fresh.network(images), batch)["label"] for images, batch in batches)
+    mean = torch.stack(list(losses)).mean()  # of fewer than the 1,000 batches
+    expected = torch.autograd.grad(mean, list(fresh.network.parameters()))
+    for found, wanted in zip(gradients[0], expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
+    for old, new, gradient in zip(before, training.network.parameters(), gradients[0], strict=True):
+        assert torch.allclose(new, old - 1e-3 * gradient, atol=1e-7)
+
+
+def test_clips_the_norm_of_the_gradient(digits):
+    recipe = Recipe(epochs=1, batch_size=64, clip_norm=0.01, learning_rate=0.1)
+    training = start(digits, recipe)
+    norms = []
+    training.optimizer.register_step_pre_hook(
+        lambda *_: norms.append(
+            torch.linalg.vector_norm(
+                torch.cat([p.grad.flatten() for p in training.network.parameters()])
+            )
+        )
+    )
+    run(training, digits, recipe)
+    assert max(norms) <= 0.01 * 1.001
+
+
+def test_keeps_the_moving_average_of_the_weights(digits):
+    recipe = Recipe(epochs=1, batch_size=64, average_decay=0.5, learning_rate=0.05)
+    training = start(digits, recipe)
+    expected, seen = None, 0
+    for event in train(training, feed_of(digits), recipe, 0, "float32"):
+        if isinstance(event, Step):
+            now = training.network.head.weight.detach().clone()
+            expected = now if seen == 0 else 0.5 * expected + 0.5 * now
+            seen += 1
+    assert torch.allclose(training.final_network.head.weight, expected, atol=1e-6)
+    assert not torch.equal(training.final_network.head.weight, training.network.head.weight)
+
+
+def test_the_moving_average_is_that_of_torch_bit_for_bit(digits):
+    recipe = Recipe(epochs=1, batch_size=256, average_decay=0.9, learning_rate=0.05)
+    training = start(digits, recipe)
+    blend = get_ema_multi_avg_fn(0.9)
+    expected = AveragedModel(training.network, multi_avg_fn=blend, use_buffers=True)
+    for event in train(training, feed_of(digits), recipe, 0, "float32"):
+        if isinstance(event, Step):
+            expected.update_parameters(training.network)
+    kept, wanted = training.average.state_dict(), expected.state_dict()
+    assert kept.keys() == wanted.keys()
+    assert all(torch.equal(kept[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+def test_mixes_the_same_images_again_for_the_same_seed(digits, mix):
+    recipe = Recipe(epochs=1, batch_size=64, learning_rate=0.05, **{mix: 1.0})
+    plain = Recipe(epochs=1, batch_size=64, learning_rate=0.05)
+    first, again, unmixed = start(digits, recipe), start(digits, recipe), start(digits, plain)
+    run(first, digits, recipe)
+    run(again, digits, recipe)
+    run(unmixed, digits, plain)
+    assert torch.equal(weights_of(first), weights_of(again))
+    assert not torch.equal(weights_of(first), weights_of(unmixed))
+
+
+def test_computes_losses_in_float32_under_bfloat16(digits):
+    recipe = Recipe(epochs=1, batch_size=64, learning_rate=0.05)
+    training = start(digits, recipe)
+    seen = []
+    training.method.register_forward_hook(
+        lambda _, inputs, terms: seen.append((inputs[0]["logits"].dtype, terms["label"].dtype))
+    )
+    run(training, digits, recipe, precision="bfloat16")
+    assert set(seen) == {(torch.float32, torch.float32)}
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_batch_named(digits):
+    recipe = Recipe(epochs=1, batch_size=64, learning_rate=0.05)
+    training = start(digits, recipe)
+    with torch.no_grad():
+        training.network.head.bias[0] = math.inf
+    with pytest.raises(Diverged, match=r"batch 1 in epoch 1 .* rows \d+"):
+        run(training, digits, recipe)
+
+
+def test_a_state_that_does_not_fit_is_a_clear_error(digits, tmp_path):
+    (tmp_path / "state.pt").write_bytes(b"not a state")
+    with pytest.raises(CheckpointError, match=r"state\.pt"):
+        load_state(start(digits, SHORT), tmp_path / "state.pt")
+
+
+def test_the_means_of_the_terms_are_over_the_images_that_were_seen(digits):
+    rows = len(digits.train.labels)
+    size = next(s for s in range(16, rows) if rows % s == 1)
+    recipe = Recipe(epochs=1, batch_size=size, learning_rate=1e-9)
+    training, seen = start(digits, recipe), []
+    training.method.register_forward_hook(
+        lambda _, inputs, terms: seen.append((len(inputs[1].labels), terms["label"].item()))
+    )
+    end = run(training, digits, recipe)[-1]
+    assert sum(images for images, _ in seen) == rows - 1
+    mean = sum(images * term for images, term in seen) / (rows - 1)
+    assert end.terms["label"] == pytest.approx(mean)
+
+
+def test_a_state_that_cannot_be_written_leaves_the_old_one(digits, tmp_path, monkeypatch):
+    training, state = start(digits, SHORT), tmp_path / "state.pt"
+    save_state(training, state)
+    before = state.read_bytes()
+
+    def full(number):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_state(training, state)
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+    assert state.read_bytes() == before

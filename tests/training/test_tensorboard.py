@@ -1,0 +1,52 @@
+import builtins
+
+import pytest
+
+from ltkd_cli.errors import UsageError
+from ltkd_cli.training.tensorboard import event_files, scalars
+
+RECORD = {
+    "epoch": 3,
+    "terms": {"label": 0.5, "distillation": 0.25},
+    "learning_rate": 0.1,
+    "images_per_second": 1000.0,
+    "waiting": 0.01,
+    "test": {"all": 0.7, "tail": None},
+}
+
+
+def test_names_every_number_of_an_epoch_and_skips_an_empty_group():
+    assert scalars(RECORD) == {
+        "loss/label": 0.5,
+        "loss/distillation": 0.25,
+        "loss/sum": 0.75,
+        "test/all": 0.7,
+        "training/learning_rate": 0.1,
+        "training/images_per_second": 1000.0,
+        "training/waiting": 0.01,
+    }
+
+
+@pytest.mark.filterwarnings("default")  # TensorBoard's own imports warn
+def test_writes_event_files_that_tensorboard_reads(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with event_files(tmp_path, first_epoch=0) as log:
+        log(RECORD)
+    events = accumulator.EventAccumulator(str(tmp_path)).Reload()
+    (point,) = events.Scalars("loss/sum")
+    assert (point.step, point.value) == (3, 0.75)
+
+
+def test_says_what_to_install_where_tensorboard_is_missing(tmp_path, monkeypatch):
+    def without_tensorboard(name, *rest):
+        if name.startswith("torch.utils.tensorboard"):
+            raise ImportError(name)
+        return imported(name, *rest)
+
+    imported = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", without_tensorboard)
+    with (
+        pytest.raises(UsageError, match="needs the package"),
+        event_files(tmp_path, first_epoch=0),
+    ):
+        pass
