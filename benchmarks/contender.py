@@ -56,7 +56,7 @@ def prepared(arguments: argparse.Namespace) -> Callable[[], None]:
     from benchmarks import epochs, online
     from ltkd_cli import devices
     from ltkd_cli.cache import Cache
-    from ltkd_cli.events import Caution
+    from ltkd_cli.events import Warned
     from ltkd_cli.training.compiling import compile_forward
 
     images = epochs.random_images(arguments.images)
@@ -70,13 +70,13 @@ def prepared(arguments: argparse.Namespace) -> Callable[[], None]:
         )
     device = devices.open_device(arguments.device)
     cache = Cache.open(arguments.cache)
-    training, feed = epochs.training_of(images, cache, "kd", arguments.student, device)
+    training, loader = epochs.training_of(images, cache, "kd", arguments.student, device)
     precision = devices.choose_precision(arguments.precision, device)
     if arguments.compile:
-        said = compile_forward(training, feed, epochs.RECIPE, precision)
-        if isinstance(said, Caution):
+        said = compile_forward(training, loader, epochs.RECIPE, precision)
+        if isinstance(said, Warned):
             raise SystemExit(said.text)
-    return lambda: epochs.train_epoch(training, feed, precision)
+    return lambda: epochs.train_epoch(training, loader, precision)
 
 
 def parse() -> argparse.Namespace:

@@ -19,7 +19,7 @@ from ltkd_cli.data.images import ResidentImages
 from ltkd_cli.methods.contract import Task, Teacher
 from ltkd_cli.methods.finding import find
 from ltkd_cli.models import ModelSpec, Network
-from ltkd_cli.training.loader import Feed, open_feed
+from ltkd_cli.training.loader import Loader, open_loader
 from ltkd_cli.training.loop import Training, begin, train
 from ltkd_cli.training.recipe import Recipe
 from ltkd_cli.views.policy import ViewPolicy
@@ -40,14 +40,14 @@ def epoch_of(
     device: torch.device,
 ) -> Callable[[], None]:
     """A function that trains one epoch by our own loop."""
-    training, feed = training_of(images, cache, method, student, device)
+    training, loader = training_of(images, cache, method, student, device)
     chosen = devices.choose_precision(precision, device)
-    return lambda: train_epoch(training, feed, chosen)
+    return lambda: train_epoch(training, loader, chosen)
 
 
 def training_of(
     images: ImageSet, cache: Cache | None, method: str, student: str, device: torch.device
-) -> tuple[Training, Feed]:
+) -> tuple[Training, Loader]:
     """A training at its start, and what it eats."""
     method_class = find(method)
     caches = (cache,) if cache and method_class.needs else ()
@@ -58,15 +58,15 @@ def training_of(
         torch.tensor(counts), images.labels, group_classes(counts), looked_at.width, teachers
     )
     training = begin(looked_at, method_class(task), RECIPE, device)
-    return training, open_feed(images, POLICY, caches, method_class.needs, device)
+    return training, open_loader(images, POLICY, caches, method_class.needs, device)
 
 
-def train_epoch(training: Training, feed: Feed, precision: str) -> None:
+def train_epoch(training: Training, loader: Loader, precision: str) -> None:
     """Trains for one epoch, whatever was trained before, and waits for its end."""
     training.epoch = 0
-    for _ in train(training, feed, RECIPE, seed=0, precision=precision):
+    for _ in train(training, loader, RECIPE, seed=0, precision=precision):
         pass
-    wait(feed.device)
+    wait(loader.device)
 
 
 def network(name: str) -> Network:

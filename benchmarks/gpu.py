@@ -27,9 +27,9 @@ from benchmarks import epochs, first_step, online, speed, timing
 from ltkd_cli import devices
 from ltkd_cli.cache import Cache
 from ltkd_cli.data import DataSpec, ImageSet, load
-from ltkd_cli.events import Caution, EpochEnd, Step
+from ltkd_cli.events import EpochEnd, Step, Warned
 from ltkd_cli.training.compiling import compile_forward
-from ltkd_cli.training.loader import Feed
+from ltkd_cli.training.loader import Loader
 from ltkd_cli.training.loop import Training, train
 from ltkd_cli.training.recipe import PRESETS
 
@@ -73,12 +73,12 @@ class Begun:
     """A training that is ready for its next epoch."""
 
     training: Training
-    feed: Feed
+    loader: Loader
     precision: str
 
     def __call__(self) -> None:
         """Trains for one epoch and waits for its end."""
-        epochs.train_epoch(self.training, self.feed, self.precision)
+        epochs.train_epoch(self.training, self.loader, self.precision)
 
 
 def main() -> None:
@@ -127,9 +127,9 @@ def begin_all(
     """Every stage that there is here, and what compiling the last one came to, in words."""
     begun = {stage: begin_stage(stage, images, cache, student, device) for stage in STAGES}
     last = begun[COMPILED]
-    said = compile_forward(last.training, last.feed, epochs.RECIPE, last.precision)
+    said = compile_forward(last.training, last.loader, epochs.RECIPE, last.precision)
     print(said.text)
-    if isinstance(said, Caution):
+    if isinstance(said, Warned):
         del begun[COMPILED]
     return begun, said.text
 
@@ -138,10 +138,10 @@ def begin_stage(
     stage: Stage, images: ImageSet, cache: Cache, student: str, device: torch.device
 ) -> Begun:
     """The training of a stage at its start, not compiled."""
-    training, feed = epochs.training_of(images, cache, "bkd", student, device)
+    training, loader = epochs.training_of(images, cache, "bkd", student, device)
     if not stage.on_device:
-        feed = replace(feed, pixels=None, answers=(None,))
-    return Begun(training, feed, stage.precision)
+        loader = replace(loader, pixels=None, answers=(None,))
+    return Begun(training, loader, stage.precision)
 
 
 def stage_by_stage(begun: dict[Stage, Begun], images: int, rounds: int) -> list[dict[str, object]]:
@@ -198,20 +198,20 @@ def against_online(
 
 def waits_of(begun: Begun) -> Counter[str]:
     """Waits for the GPU and copies between it and the host, by name, inside an epoch."""
-    training, feed = begun.training, begun.feed
+    training, loader = begun.training, begun.loader
     training.epoch = 0
-    events = train(training, feed, epochs.RECIPE, seed=0, precision=begun.precision)
+    events = train(training, loader, epochs.RECIPE, seed=0, precision=begun.precision)
     first = next(events)
     assert isinstance(first, Step)
-    epochs.wait(feed.device)
+    epochs.wait(loader.device)
     activities = [ProfilerActivity.CPU]
-    if feed.device.type == "cuda":
+    if loader.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
     with profile(activities=activities) as recorder:
         with record_function(INSIDE):
             for _ in range(first.batches - 2):
                 next(events)
-        epochs.wait(feed.device)
+        epochs.wait(loader.device)
     for _ in events:
         pass
     return forbidden(recorder)
@@ -256,9 +256,9 @@ def whole_run(
     started = time.perf_counter()
     run = begin_stage(stage, images, cache, student, device)
     if stage.compiled:
-        compile_forward(run.training, run.feed, recipe, run.precision)
+        compile_forward(run.training, run.loader, recipe, run.precision)
     ready = time.perf_counter()
-    for event in train(run.training, run.feed, recipe, seed=0, precision=run.precision):
+    for event in train(run.training, run.loader, recipe, seed=0, precision=run.precision):
         if isinstance(event, EpochEnd):
             last = event
     epochs.wait(device)

@@ -17,13 +17,41 @@ LtkdError               1    an expected failure
 
 from __future__ import annotations
 
+import os
+import shlex
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of ltkd that helps: what to type behind `ltkd`, unquoted, and a remark on it.
+
+    As text it begins with the program's name and is quoted, so that it can be pasted.
+    """
+
+    arguments: tuple[str, ...]
+    remark: str = ""
+
+    def __str__(self) -> str:
+        typed = shlex.join(["ltkd", *self.arguments])
+        return f"{typed}, {self.remark}" if self.remark else typed
+
+
+def command(*arguments: str | os.PathLike[str], remark: str = "") -> Command:
+    """The hint `ltkd ARGUMENTS`; with a remark, `ltkd ARGUMENTS, remark`."""
+    return Command(tuple(os.fspath(argument) for argument in arguments), remark)
+
+
+Hint = str | Command
+"""What to do about an error: options or steps as text, or a command of ltkd."""
+
 
 class LtkdError(Exception):
     """An expected failure: one sentence, and the next command or step to take."""
 
     exit_code = 1
 
-    def __init__(self, problem: str, hint: str = "") -> None:
+    def __init__(self, problem: str, hint: Hint = "") -> None:
         super().__init__(problem)
         self.problem = problem
         self.hint = hint

@@ -13,7 +13,7 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Caution:
+class Warned:
     """A sentence about something that the user may not have meant."""
 
     text: str
@@ -99,4 +99,4 @@ class OfSeed:
     event: Event
 
 
-Event = Note | Caution | Facts | Checked | Computed | Step | EpochEnd | Exported | AtWork | OfSeed
+Event = Note | Warned | Facts | Checked | Computed | Step | EpochEnd | Exported | AtWork | OfSeed

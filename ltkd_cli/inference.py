@@ -24,7 +24,7 @@ PREDICTION_BATCH = 512
 def predict(
     network: Network, image_set: ImageSet, device: torch.device, precision: str = "float32"
 ) -> Tensor:
-    """Logits float32 [N, C], on the CPU, of the untouched images in row order."""
+    """Logits float32 [N, C], on the CPU, of the clean images in row order."""
     network.eval()
     parts = [
         _outputs(network, image_set.images.gather(rows).to(device), precision)["logits"]

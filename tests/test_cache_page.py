@@ -44,10 +44,10 @@ def expected(path):
         return cache.read(rows, views, frozenset({"logits"}))["logits"]
 
     last = logits(torch.full((VIEWS,), len(LABELS) - 1), views).softmax(1)[:, LABELS[-1]]
-    untouched = logits(torch.arange(len(LABELS)), torch.zeros(len(LABELS), dtype=torch.int64))
-    right = (untouched.argmax(1) == cache.labels).double().mean().item()
+    clean = logits(torch.arange(len(LABELS)), torch.zeros(len(LABELS), dtype=torch.int64))
+    right = (clean.argmax(1) == cache.labels).double().mean().item()
     lines = [f"view {view}: cat {p:.3f}" for view, p in enumerate(last.tolist())]
-    return "\n".join([*lines, f"right on untouched images: {right}"])
+    return "\n".join([*lines, f"right on clean images: {right}"])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])

@@ -6,7 +6,7 @@ begin with the HDF5 signature (no user block) and MUST be readable by HDF5 1.8.
 
 N images, C classes, D feature width. The views of image i are the entries
 `first[i]` ... `first[i + 1] - 1`; R = `first[N]` entries in all. Entry `first[i]` is view 0,
-the untouched image. These datasets lie in the root group:
+the clean image. These datasets lie in the root group:
 
     logits          f2 [R, C]  the network's answer before softmax; MAY be f4 or u1 instead
     logits_scale    f4 [R]     MUST exist where logits are u1, and only there

@@ -30,10 +30,10 @@ ELSEWHERE = frozenset({"root", "test_list", "download", "groups"})
 ABSENT = object()
 """Stands where one of two descriptions lacks a field."""
 
-MOST_LINES = 12
+MAX_LINES = 12
 """Differences that are spelled out; more are counted."""
 
-MOST_LETTERS = 60
+MAX_LETTERS = 60
 """Letters of a value that are shown."""
 
 Difference = tuple[str, Any, Any]
@@ -99,9 +99,9 @@ def lines(found: Sequence[Difference], left: str, right: str) -> str:
     """One line for each difference: `field: LEFT has X, RIGHT has Y`."""
     shown = [
         f"\n  {name}: {left} has {_show(a)}, {right} has {_show(b)}"
-        for name, a, b in found[:MOST_LINES]
+        for name, a, b in found[:MAX_LINES]
     ]
-    more = len(found) - MOST_LINES
+    more = len(found) - MAX_LINES
     return "".join(shown) + (f"\n  and {more} more" if more > 0 else "")
 
 
@@ -144,4 +144,4 @@ def _show(value: Any) -> str:
     if value is ABSENT:
         return "nothing"
     text = json_text(value)
-    return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}..."
+    return text if len(text) <= MAX_LETTERS else f"{text[:MAX_LETTERS]}..."

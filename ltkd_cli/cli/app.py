@@ -80,10 +80,10 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False, prog_name="ltkd")
     except Interrupted as error:  # what has no command to resume goes on when given again
-        _report(error.problem, error.hint or shlex.join(["ltkd", *arguments]), "interrupted")
+        _report(error.problem, str(error.hint) or shlex.join(["ltkd", *arguments]), "interrupted")
         return error.exit_code
     except LtkdError as error:
-        _report(error.problem, error.hint)
+        _report(error.problem, str(error.hint))
         return error.exit_code
     except ClickException as error:
         return _report_usage(error, arguments)

@@ -15,7 +15,7 @@ from ..cache import Cache
 from ..data import Data, DataSpec
 from ..data.groups import GROUP_NAMES
 from ..errors import CacheError, CacheMismatch
-from ..events import Caution, Event, Facts
+from ..events import Event, Facts, Warned
 from ..methods.contract import Method, Teacher
 from ..methods.finding import name_of
 from ..views.policy import VIEW_VERSION, ViewPolicy
@@ -103,7 +103,7 @@ def views_per_image(cache: Cache) -> tuple[int, int]:
 def teacher_of(cache: Cache) -> Teacher:
     """What a method may know of the cache's teacher."""
 
-    def untouched(name: str) -> Tensor:
+    def clean(name: str) -> Tensor:
         rows = torch.arange(cache.layout.rows)
         return cache.read(rows, torch.zeros_like(rows), frozenset({name}))[name]
 
@@ -111,7 +111,7 @@ def teacher_of(cache: Cache) -> Teacher:
     return Teacher(
         method=cache.attributes["teacher_method"],
         width=cache.layout.width,
-        untouched=untouched,
+        clean=clean,
         classes=experts_classes(cache),
         scores={name: scores[name]["accuracy"] for name in scores if _is_group(scores, name)},
     )
@@ -153,7 +153,7 @@ def introduce(caches: Sequence[Cache], method: type[Method]) -> Iterator[Event]:
     if experts and all(experts):
         missing = caches[0].layout.classes - len(set().union(*experts))
         if missing:
-            yield Caution(
+            yield Warned(
                 f"No expert has learned {missing} of the {caches[0].layout.classes} classes."
             )
 
@@ -178,19 +178,19 @@ def _introduce(cache: Cache, method: type[Method]) -> Iterator[Event]:
 def _cautions(cache: Cache, method: type[Method], scores: dict[str, Any]) -> Iterator[Event]:
     trained_by = cache.attributes["teacher_method"]
     if trained_by != method.teacher:
-        yield Caution(
+        yield Warned(
             f"The source of {name_of(method)} trains its teacher by {method.teacher}; "
             f"the teacher of {cache.path} was trained by {trained_by}."
         )
     head = cache.attributes["teacher_model"]["head"]
     if "cosine" in method.head and head != method.head:
-        yield Caution(
+        yield Warned(
             f"The source of {name_of(method)} ends its teacher in a {method.head} layer; that of "
             f"{cache.path} ends in a {head} one. Train it with: ltkd teach --head {method.head}"
         )
     chance = 1 / cache.layout.classes
     if not experts_classes(cache) and scores["all"]["accuracy"] <= chance:
-        yield Caution(f"The teacher of {cache.path} is no better than chance ({chance:.1%}).")
+        yield Warned(f"The teacher of {cache.path} is no better than chance ({chance:.1%}).")
 
 
 def _teacher_in_words(cache: Cache) -> str:

@@ -13,7 +13,7 @@ from .. import devices, models, runs
 from ..data import Data, ImageSet, load
 from ..data.groups import GROUP_ALIASES, GROUP_NAMES, Groups
 from ..errors import BelowThreshold, UsageError
-from ..events import Caution, Event, Note
+from ..events import Event, Note, Warned
 from ..methods.finding import find
 from ..methods.options import options
 from ..metrics import Scores
@@ -154,9 +154,7 @@ def _score_run(run: Run, device_name: str, on: str) -> Generator[Event, None, Sc
     check_classes(run, data)
     images = _images(run, data, on)
     if images.fingerprint != run.record["data"].get(on):
-        yield Caution(
-            f"The {on} images of {data.name} are not those that {run.name} was scored on."
-        )
+        yield Warned(f"The {on} images of {data.name} are not those that {run.name} was scored on.")
     network = models.load(run.weights).to(device)
     scores = score_on(images, network, data, device)
     return Scored(

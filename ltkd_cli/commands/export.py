@@ -20,7 +20,7 @@ from ..cache.match import lines, of_exports
 from ..data import Data, load
 from ..data.decoded import Progress
 from ..errors import CacheMismatch, Interrupted, UsageError
-from ..events import Caution, Event, Note
+from ..events import Event, Note, Warned
 from ..inference import export
 from ..runs import Run
 from ..training.interrupts import stop_requests
@@ -29,7 +29,7 @@ from .settings import TrainSettings, with_images
 from .testing import check_classes, score_on_test
 
 DEFAULT_VIEWS = 16
-MOST_VIEWS = 10_000
+MAX_VIEWS = 10_000
 CACHE_NAMES = (".h5", ".hdf5")
 """How the name of a cache may end."""
 """Views of every image; see the README for the experiment behind it."""
@@ -66,7 +66,7 @@ def export_logits(
     spec = with_images(TrainSettings.from_json(run.settings).data, images)
     data = load(spec, progress)
     if data.train.fingerprint != run.record["data"]["train"]:
-        yield Caution(
+        yield Warned(
             f"{run.name} was trained on other images than the {data.name} exported here; "
             "its answers are honest only for images of its own classes."
         )
@@ -106,8 +106,8 @@ def _policy_and_views(run: Run, settings: ExportSettings) -> tuple[ViewPolicy, i
     views = settings.views
     if views is None:
         views = 1 if name == "none" else DEFAULT_VIEWS
-    if not 1 <= views <= MOST_VIEWS:
-        raise UsageError(f"--views must be from 1 to {MOST_VIEWS:,}.", f"--views {DEFAULT_VIEWS}")
+    if not 1 <= views <= MAX_VIEWS:
+        raise UsageError(f"--views must be from 1 to {MAX_VIEWS:,}.", f"--views {DEFAULT_VIEWS}")
     if name == "none" and views > 1:
         raise UsageError(f"Policy none has one view of an image, not {views}.", "--views 1")
     return ViewPolicy(name, settings.view_seed), views

@@ -38,7 +38,7 @@ def look(
 ) -> Generator[Event, None, tuple[Seen, Seen]]:
     """What the second stage learns or chooses from, and what it is validated on.
 
-    Held-out images are seen untouched, as the test images are; where there are none,
+    Held-out images are seen clean, as the test images are; where there are none,
     training images stand in, in several views, `per_class` of each class where that is given.
     """
     train, held_out = source.data.train, source.data.validation

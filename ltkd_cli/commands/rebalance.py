@@ -17,7 +17,7 @@ from .. import metrics as evaluate
 from ..data import load
 from ..data.decoded import Progress
 from ..errors import DataMismatch, MethodError, RunError, UsageError
-from ..events import Caution, Event, Facts
+from ..events import Event, Facts, Warned
 from ..rebalancing.posthoc import balanced_accuracy, is_better
 from ..rebalancing.strategies import HOWS, Stage, hits_of, second_stage
 from ..runs import Run
@@ -28,8 +28,8 @@ from .provenance import environment
 from .settings import TrainSettings
 from .testing import score_on_test
 
-MOST_VIEWS = 1000
-STRONGEST = 100.0
+MAX_VIEWS = 1000
+MAX_STRENGTH = 100.0
 """Of `--strength`; the sources use up to 1, and what is chosen here ends at 2."""
 
 
@@ -113,7 +113,7 @@ def rebalance(
     made = _write(root, name, source, record, began)
     yield Facts(made.name, _in_words(run, stage, compared))
     if is_better(compared.old, compared.new, compared.labels):
-        yield Caution(
+        yield Warned(
             f"{asked.how} made the validation images worse; {run.name} may be the better network."
         )
     return made
@@ -143,10 +143,10 @@ def _check(asked: Rebalancing) -> None:
             "--strength of mislas is the smoothing of the largest class, from 0 to less than 1.",
             "--strength 0.3",
         )
-    if asked.strength is not None and not 0 <= asked.strength <= STRONGEST:
-        raise UsageError(f"--strength must lie between 0 and {STRONGEST:g}.", "--strength 1")
-    if not 1 <= asked.views <= MOST_VIEWS:
-        raise UsageError(f"--views must be from 1 to {MOST_VIEWS:,}.", "--views 8")
+    if asked.strength is not None and not 0 <= asked.strength <= MAX_STRENGTH:
+        raise UsageError(f"--strength must lie between 0 and {MAX_STRENGTH:g}.", "--strength 1")
+    if not 1 <= asked.views <= MAX_VIEWS:
+        raise UsageError(f"--views must be from 1 to {MAX_VIEWS:,}.", "--views 8")
     if asked.validation is not None and asked.validation < 1:
         raise UsageError("--validation must be at least 1.", "--validation 20")
 
@@ -180,12 +180,12 @@ def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> Source:
 def _cautions(source: Source, asked: Rebalancing) -> Generator[Event, None, None]:
     run = source.run
     if asked.how == "logit-adjust" and run.method != "ce":
-        yield Caution(
+        yield Warned(
             f"Logit adjustment is meant for a network trained by ce; {run.name} was trained by "
             f"{run.method}, which may have corrected for the class counts already."
         )
     if source.data.test.fingerprint != run.record["data"]["test"]:
-        yield Caution(
+        yield Warned(
             f"The test images of {source.data.name} are not those that {run.name} was scored on."
         )
 

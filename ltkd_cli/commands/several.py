@@ -22,7 +22,7 @@ import torch
 from .. import devices, runs
 from ..data.decoded import Progress
 from ..errors import Interrupted, LtkdError, RunError
-from ..events import AtWork, Caution, Event, Note, OfSeed
+from ..events import AtWork, Event, Note, OfSeed, Warned
 from ..runs import Run
 from ..training.interrupts import stop_requests
 from . import caches as teacher_caches
@@ -196,7 +196,7 @@ class Students:
             error = student.error or (_stopped(run) if self.stopping else _lost(run, code))
             self.unfinished[student.seed] = _named(error, run)
             if not isinstance(error, Interrupted):
-                yield Caution(self.unfinished[student.seed].problem)
+                yield Warned(self.unfinished[student.seed].problem)
         return run
 
 
@@ -221,7 +221,7 @@ def _named(error: LtkdError, run: Run) -> LtkdError:
 def _together(errors: list[LtkdError]) -> LtkdError:
     """All problems and all hints; Interrupted where any is, else of the first one's kind."""
     kind = Interrupted if any(isinstance(e, Interrupted) for e in errors) else type(errors[0])
-    hints = dict.fromkeys(error.hint for error in errors)
+    hints = dict.fromkeys(str(error.hint) for error in errors)
     return kind("\n".join(error.problem for error in errors), "\n     ".join(hints))
 
 

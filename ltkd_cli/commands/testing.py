@@ -9,7 +9,7 @@ import torch
 from ..data import Data, ImageSet
 from ..data.files import name_some
 from ..errors import DataMismatch
-from ..events import Caution
+from ..events import Warned
 from ..inference import predict
 from ..metrics import Scores, score
 from ..models import Network
@@ -19,7 +19,7 @@ from ..runs import Run
 def score_on_test(
     network: Network, data: Data, device: torch.device, precision: str = "float32"
 ) -> Scores:
-    """Scores on the untouched test images; float32 wherever the numbers are kept."""
+    """Scores on the clean test images; float32 wherever the numbers are kept."""
     return score_on(data.test, network, data, device, precision)
 
 
@@ -30,7 +30,7 @@ def score_on(
     device: torch.device,
     precision: str = "float32",
 ) -> Scores:
-    """Scores on other untouched images of the same classes: those held out for validation."""
+    """Scores on other clean images of the same classes: those held out for validation."""
     return score(
         predict(network, images, device, precision),
         images.labels,
@@ -40,12 +40,12 @@ def score_on(
     )
 
 
-def cautions(data: Data) -> Iterator[Caution]:
+def cautions(data: Data) -> Iterator[Warned]:
     """What the test set cannot say: the accuracy of classes without a test image."""
     counts = data.test.class_counts()
     absent = [name for name, count in zip(data.test.class_names, counts, strict=True) if not count]
     if absent:
-        yield Caution(f"No test image of {data.name} is of class {name_some(absent)}.")
+        yield Warned(f"No test image of {data.name} is of class {name_some(absent)}.")
 
 
 def check_classes(run: Run, data: Data) -> None:

@@ -21,7 +21,7 @@ from ..events import Checked, EpochEnd, Event, Note
 from ..runs import Run
 from ..training.compiling import compile_forward
 from ..training.interrupts import stop_requests
-from ..training.loader import open_feed
+from ..training.loader import open_loader
 from ..training.loop import Training, begin, load_state, save_state, train
 from ..training.profiling import profiled
 from ..training.tensorboard import Log, event_files
@@ -140,7 +140,7 @@ def _train(run: Run, prepared: Prepared, watch: Watch, stop: Callable[[], bool])
         yield Note(f"{run.name}: {_in_words(prepared)}")
     run.keep_metrics_to(training.epoch)
     keeper = _Keeper(run, training)
-    feed = open_feed(
+    loader = open_loader(
         prepared.data.train,
         prepared.policy,
         prepared.caches,
@@ -151,8 +151,8 @@ def _train(run: Run, prepared: Prepared, watch: Watch, stop: Callable[[], bool])
     )
     if settings.compile:
         yield Note(f"{run.name}: compiling the network, which can take minutes")
-        yield compile_forward(training, feed, settings.recipe, settings.precision)
-    events = train(training, feed, settings.recipe, settings.seed, settings.precision, stop)
+        yield compile_forward(training, loader, settings.recipe, settings.precision)
+    events = train(training, loader, settings.recipe, settings.seed, settings.precision, stop)
     watched = profiled(events, run.path / "trace.json") if watch.profile else events
     with _event_files(run, training, watch) as log:
         yield from _epochs(run, prepared, training, watched, keeper, log)

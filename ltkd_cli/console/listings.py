@@ -28,7 +28,7 @@ COMPUTED = ("created", "autocast", "device")
 BAR = 40
 """Width of the longest bar of the histogram, in characters."""
 
-MOST_BARS = 40
+MAX_BARS = 40
 """Classes that get a bar of their own; beyond it neighbours share one."""
 
 
@@ -231,7 +231,7 @@ def _group_sizes(data: Data) -> str:
 def _histogram(data: Data, counts: list[int]) -> Iterable[str]:
     """One bar for each class, or for each run of neighbours where there are many."""
     colours = {"head": "green", "medium": "yellow", "tail": "red"}
-    share = -(-len(counts) // MOST_BARS)
+    share = -(-len(counts) // MAX_BARS)
     names = data.train.class_names
     label_width = min(20, max(len(name) for name in names))
     for begin in range(0, len(counts), share):

@@ -24,7 +24,6 @@ from rich.text import Text
 
 from ..events import (
     AtWork,
-    Caution,
     Checked,
     Computed,
     EpochEnd,
@@ -34,6 +33,7 @@ from ..events import (
     Note,
     OfSeed,
     Step,
+    Warned,
 )
 
 Result = TypeVar("Result")
@@ -166,7 +166,7 @@ class _Screen:
         match event:
             case Note(text):
                 note(text)
-            case Caution(text):
+            case Warned(text):
                 caution(text)
             case Facts(title, rows):
                 facts(title, rows)

@@ -33,7 +33,7 @@ def decode(path: str, size: int) -> Pixels:
     """Pixels uint8 [3, size, size] of an image file, upright and in RGB.
 
     The short side is resized to `size` (bicubic) and the centre is kept; an image that has
-    the size already stays untouched. Raises whatever Pillow raises.
+    the size already stays clean. Raises whatever Pillow raises.
     """
     with Image.open(path) as image:
         return channels_first(square(_rgb(_upright(image)), size))

@@ -25,8 +25,8 @@ class Teacher:
     """The method that trained it."""
     width: int
     """D of its stored features; 0 where none are stored."""
-    untouched: Callable[[str], Tensor]
-    """Reads one output by name, float32 [N, ...], for view 0 (the untouched image) of all rows."""
+    clean: Callable[[str], Tensor]
+    """Reads one output by name, float32 [N, ...], for view 0 (the clean image) of all rows."""
     classes: tuple[int, ...] = ()
     """The classes it was trained on; empty for all."""
     scores: dict[str, float] = field(default_factory=dict)

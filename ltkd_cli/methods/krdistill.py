@@ -130,7 +130,7 @@ class _BalancedRepresentation(nn.Module):
             )
         self.of_class = target == "class-mean"
         teacher = task.teachers[0]
-        means = class_means(teacher.untouched("features"), task.labels, task.classes)
+        means = class_means(teacher.clean("features"), task.labels, task.classes)
         self.register_buffer("means", F.normalize(means, dim=1).float())
         self.register_buffer("anchors", balanced_anchors(means).float())
         rarity = 1 - task.class_counts.double() / task.class_counts.max()

@@ -39,7 +39,7 @@ class MultipleExperts(Method):
 
     `curriculum`: the student's logits are multiplied, before both terms, by the expert's
     confidence c in the label, rising linearly to 1 at half of the training. The authors
-    take c from the untouched image and rescale it within each class; here it is the expert's
+    take c from the clean image and rescale it within each class; here it is the expert's
     probability for the view at hand. Their code goes on to 2 - c; here it stops at 1.
 
     Source: Xiang, Ding and Han, "Learning From Multiple Experts: Self-paced Knowledge

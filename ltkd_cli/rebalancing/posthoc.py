@@ -18,13 +18,13 @@ GRID = tuple(step / 10 for step in range(21))
 SOURCE_STRENGTH = 1.0
 """Unit weights in tau-normalisation, the rule of least balanced error in logit adjustment."""
 
-HOTTEST = 100.0
+MAX_TEMPERATURE = 100.0
 """Temperature at which a network that knows nothing is given up on."""
 
-MOST_VALIDATION_LOGITS = 2**27
+MAX_VALIDATION_LOGITS = 2**27
 """1 GiB in float64: beyond it classes give fewer images."""
 
-MOST_VALIDATION_IMAGES = 100
+MAX_VALIDATION_IMAGES = 100
 """Of a class, unless told otherwise."""
 
 _VALIDATION = 0x5EED  # a stream of its own, apart from those of the training's draws
@@ -46,8 +46,8 @@ class Sweep:
 
 def validation_images(classes: int, views: int) -> int:
     """Images of each class to choose on: 100, or as many as keep the logits of all in bounds."""
-    fitting = MOST_VALIDATION_LOGITS // (classes * classes * views)
-    return max(1, min(MOST_VALIDATION_IMAGES, fitting))
+    fitting = MAX_VALIDATION_LOGITS // (classes * classes * views)
+    return max(1, min(MAX_VALIDATION_IMAGES, fitting))
 
 
 def validation_rows(labels: Tensor, per_class: int, seed: int) -> Tensor:
@@ -153,7 +153,7 @@ def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
         expected = ((inverse * logits).softmax(1) * logits).sum(1)
         return float((expected - of_label) @ weights)
 
-    low, high = 1 / HOTTEST, 1.0
+    low, high = 1 / MAX_TEMPERATURE, 1.0
     if slope(high) <= 0:
         return 1.0
     for _ in range(_HALVINGS):

@@ -33,14 +33,14 @@ MISLAS_SHARE = 0.1
 MISLAS_SMOOTHING = 0.3
 """Smoothing of the largest class; the smallest has none."""
 
-FEWEST_BATCHES = 30
+MIN_BATCHES = 30
 """In an epoch of these recipes; smaller sets get more epochs, not a classifier left half-way."""
 
 
 def recipe_for(recipe: Recipe, rows: int) -> Recipe:
     """The recipe with more epochs where `rows` training images make few batches an epoch."""
     batches = math.ceil(rows / recipe.batch_size)
-    return replace(recipe, epochs=math.ceil(recipe.epochs * max(1, FEWEST_BATCHES / batches)))
+    return replace(recipe, epochs=math.ceil(recipe.epochs * max(1, MIN_BATCHES / batches)))
 
 
 def retrained(head: Head, features: Tensor, labels: Tensor, recipe: Recipe, seed: int) -> Head:

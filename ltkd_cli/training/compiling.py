@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import devices
-from ..events import Caution, Note
+from ..events import Note, Warned
 from ..models import Network
 from ..outputs import Outputs
-from .loader import Feed
+from .loader import Loader
 from .loop import Training
 from .recipe import Recipe
 
@@ -25,17 +25,17 @@ TRIED_STEPS = 3
 
 
 def compile_forward(
-    training: Training, feed: Feed, recipe: Recipe, precision: str
-) -> Note | Caution:
+    training: Training, loader: Loader, recipe: Recipe, precision: str
+) -> Note | Warned:
     """Has torch.compile compute the full batches of a training from now on; says how it went.
 
     One batch is tried forwards and backwards first, which leaves no trace in the training. If
     that fails, for want of a C++ compiler for instance, the plain network goes on, and a
-    Caution says why. The weights, their names and what is saved are those of the plain network.
+    Warned says why. The weights, their names and what is saved are those of the plain network.
     """
     network = training.network.train()
-    draws = feed.draws(training.method.sampler, seed=0, epoch=0)
-    images, _ = next(feed.batches(draws, recipe.batch_size, start=0, epoch=0, epochs=1))
+    draws = loader.draws(training.method.sampler, seed=0, epoch=0)
+    images, _ = next(loader.batches(draws, recipe.batch_size, start=0, epoch=0, epochs=1))
     started = time.perf_counter()
     try:
         compiled = _compiled(network, recipe, images.device)
@@ -44,7 +44,7 @@ def compile_forward(
                 _try(compiled, images, precision)
     except Exception as error:  # torch.compile's errors are of every kind there is
         problem = f"{network.spec.name} cannot be compiled here and trains as it is"
-        return Caution(f"{problem} ({_reason(error)})")
+        return Warned(f"{problem} ({_reason(error)})")
     training.forward = _for_batches_of(len(images), compiled, network)
     return Note(f"{network.spec.name} is compiled, in {time.perf_counter() - started:.0f} s")
 

@@ -25,7 +25,7 @@ _BATCHES_AHEAD = 4  # decoded while the network works, where images come from fi
 
 
 @dataclass(frozen=True)
-class Feed:
+class Loader:
     """Training data on a device: pixels, labels and the teachers' answers.
 
     Images and answers that fit are on the device already; then no batch touches the host.
@@ -111,7 +111,7 @@ class Feed:
         return values.to(self.device)
 
 
-def open_feed(
+def open_loader(
     image_set: ImageSet,
     policy: ViewPolicy,
     caches: tuple[Cache, ...],
@@ -120,11 +120,11 @@ def open_feed(
     *,
     members: Tensor | None = None,
     jitter_seed: int | None = None,
-) -> Feed:
-    """A feed with everything on the device that fits into half of its free memory."""
+) -> Loader:
+    """A loader with everything on the device that fits into half of its free memory."""
     rows = torch.arange(len(image_set.labels))
     first = tuple(cache.views_of(rows)[0].to(device) for cache in caches)
-    return Feed(
+    return Loader(
         image_set=image_set,
         policy=policy,
         caches=caches,

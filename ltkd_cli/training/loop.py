@@ -20,7 +20,7 @@ from ..events import EpochEnd, Step
 from ..methods.contract import Batch, Method
 from ..models import Network
 from ..outputs import Outputs
-from .loader import Feed
+from .loader import Loader
 from .mixing import mixed_terms
 from .recipe import Recipe
 from .sampling import batches_of
@@ -102,7 +102,7 @@ def begin(network: Network, method: Method, recipe: Recipe, device: torch.device
 
 def train(
     training: Training,
-    feed: Feed,
+    loader: Loader,
     recipe: Recipe,
     seed: int,
     precision: str,
@@ -114,13 +114,13 @@ def train(
     the end of the epoch on a GPU, where looking at every step would slow every step.
     """
     for epoch in range(training.epoch, recipe.epochs):
-        draws = feed.draws(training.method.sampler, seed, epoch)
+        draws = loader.draws(training.method.sampler, seed, epoch)
         batches = batches_of(len(draws.rows), recipe.batch_size)
         images_in_epoch = min(batches * recipe.batch_size, len(draws.rows))
-        started, waited, seen, bad = time.perf_counter(), 0.0, 0, _NoBadBatch(feed.device)
+        started, waited, seen, bad = time.perf_counter(), 0.0, 0, _NoBadBatch(loader.device)
         training.network.train()
         training.method.train()
-        source = feed.batches(draws, recipe.batch_size, training.batch, epoch, recipe.epochs)
+        source = loader.batches(draws, recipe.batch_size, training.batch, epoch, recipe.epochs)
         while training.batch < batches:
             asked = time.perf_counter()
             images, batch = next(source)
@@ -132,7 +132,7 @@ def train(
             training.batch += 1
             if _completes_step(training.batch, batches, recipe.accumulate):
                 _update(training, recipe)
-                if feed.device.type == "cpu":
+                if loader.device.type == "cpu":
                     bad.check(epoch, draws.rows, recipe.batch_size)
             seen += len(batch.rows)
             seconds = time.perf_counter() - started

@@ -60,7 +60,7 @@ class Recipe:
         return self.decay ** sum(passed >= share for share in self.milestones)
 
 
-MOST = 10_000_000
+MAX_COUNT = 10_000_000
 """Epochs, images in a batch and batches in a step; more are a slip of the finger."""
 
 PRESETS: dict[str, Recipe] = {
@@ -92,7 +92,7 @@ def _check(recipe: Recipe) -> None:
             "--schedule cosine",
         )
     for name in ("epochs", "batch_size", "accumulate"):
-        _require(1 <= getattr(recipe, name) <= MOST, name, f"must be from 1 to {MOST:,}")
+        _require(1 <= getattr(recipe, name) <= MAX_COUNT, name, f"must be from 1 to {MAX_COUNT:,}")
     _require(recipe.learning_rate > 0, "learning_rate", "must be above 0")
     _require(recipe.warmup_start > 0, "warmup_start", "must be above 0")
     _require(recipe.warmup_start <= 1, "warmup_start", "must not be above 1")

@@ -25,7 +25,7 @@ VIEW_VERSION = 1
 class ViewPolicy:
     """How the pixels of a view follow from its number.
 
-    `none` leaves every view untouched. `crop` shifts the image by up to an eighth of its
+    `none` leaves every view clean. `crop` shifts the image by up to an eighth of its
     side (4 pixels at 32, as the CIFAR papers) in both directions over black padding.
     `crop-flip` also mirrors one view in two.
     """
@@ -37,7 +37,7 @@ class ViewPolicy:
 def view(images: Tensor, rows: Tensor, views: Tensor, policy: ViewPolicy) -> Tensor:
     """The given views of images: uint8 [B, 3, H, W] -> uint8 [B, 3, H, W].
 
-    `rows` and `views` are int64 [B] on the device of `images`; view 0 is the untouched
+    `rows` and `views` are int64 [B] on the device of `images`; view 0 is the clean
     image.
     """
     if policy.name == "none":
@@ -45,13 +45,13 @@ def view(images: Tensor, rows: Tensor, views: Tensor, policy: ViewPolicy) -> Ten
     height, width = images.shape[-2:]
     pad_y, pad_x = _padding(height), _padding(width)
     bits = counter_hash(policy.seed, rows, views)
-    untouched = views == 0
-    y = torch.where(untouched, pad_y, bits % (2 * pad_y + 1))
-    x = torch.where(untouched, pad_x, (bits >> 20) % (2 * pad_x + 1))
+    clean = views == 0
+    y = torch.where(clean, pad_y, bits % (2 * pad_y + 1))
+    x = torch.where(clean, pad_x, (bits >> 20) % (2 * pad_x + 1))
     cropped = _crop(F.pad(images, (pad_x, pad_x, pad_y, pad_y)), y, x, height, width)
     if policy.name == "crop":
         return cropped
-    mirrored = ((bits >> 40) & 1).bool() & ~untouched
+    mirrored = ((bits >> 40) & 1).bool() & ~clean
     return torch.where(mirrored[:, None, None, None], cropped.flip(3), cropped)
 
 

@@ -15,7 +15,7 @@ from ltkd_cli.commands import requests
 from ltkd_cli.commands import train as training
 from ltkd_cli.commands.prepare import prepare
 from ltkd_cli.data import DataSpec, load
-from ltkd_cli.training.loader import open_feed
+from ltkd_cli.training.loader import open_loader
 from ltkd_cli.views.policy import ViewPolicy, view
 
 TINY = ("--model", "resnet8", "--evaluate-every", "0", "--precision", "float32")
@@ -62,8 +62,8 @@ def teacher(story):
 def pixels_of(digits, rows, views):
     """Views as float images [B, 3, H, W], by the view function alone."""
     rows, views = torch.as_tensor(rows), torch.as_tensor(views)
-    untouched = digits.train.images.gather(rows)
-    return view(untouched, rows, views, ViewPolicy("crop-flip", SEED_OF_VIEWS)).float() / 255
+    clean = digits.train.images.gather(rows)
+    return view(clean, rows, views, ViewPolicy("crop-flip", SEED_OF_VIEWS)).float() / 255
 
 
 def test_h5py_alone_reads_what_the_teacher_says_of_every_view(path, digits, teacher):
@@ -80,9 +80,9 @@ def test_h5py_alone_reads_what_the_teacher_says_of_every_view(path, digits, teac
 
 def test_view_0_of_the_cache_is_the_untouched_image(path, digits, teacher):
     with h5py.File(path) as file:
-        untouched = file["logits"][file["first"][:-1]].astype(np.float32)
+        clean = file["logits"][file["first"][:-1]].astype(np.float32)
     images = digits.train.images.gather(torch.arange(len(digits.train.labels))).float() / 255
-    np.testing.assert_allclose(untouched, teacher(images)["logits"], **HALF)
+    np.testing.assert_allclose(clean, teacher(images)["logits"], **HALF)
 
 
 @pytest.mark.parametrize("sampler", ["instance", "class-balanced"])
@@ -90,7 +90,7 @@ def test_a_batch_is_the_view_s_pixels_with_the_cached_answers(path, digits, samp
     cache = Cache.open(path)
     needs = frozenset({"logits", "features"})
     policy = ViewPolicy("crop-flip", SEED_OF_VIEWS)
-    feed = open_feed(digits.train, policy, (cache,), needs, CPU)
+    feed = open_loader(digits.train, policy, (cache,), needs, CPU)
     draws = feed.draws(sampler, seed=4, epoch=1)
     assert set(draws.views.tolist()) == set(range(VIEWS))
     with h5py.File(path) as file:
@@ -169,7 +169,7 @@ def test_what_is_kept_on_the_device_is_what_is_gathered_step_by_step(path, digit
     cache = Cache.open(path)
     needs = frozenset({"logits", "features"})
     policy = ViewPolicy("crop-flip", SEED_OF_VIEWS)
-    feed = open_feed(digits.train, policy, (cache,), needs, CPU)
+    feed = open_loader(digits.train, policy, (cache,), needs, CPU)
     held = {name: cache.tensor(name, CPU) for name in needs}
     draws = feed.draws("class-balanced", 0, 0)
     ways = [

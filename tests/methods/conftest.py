@@ -16,7 +16,7 @@ def _teacher(labels, classes, width, generator):
     return Teacher(
         method="ce",
         width=width,
-        untouched={"logits": features @ weights, "features": features}.__getitem__,
+        clean={"logits": features @ weights, "features": features}.__getitem__,
         scores=dict.fromkeys(("all", *GROUP_NAMES), 0.5),
     )
 

@@ -25,8 +25,8 @@ from ltkd_cli.rebalancing.posthoc import (
 )
 from ltkd_cli.rebalancing.retraining import (
     CRT,
-    FEWEST_BATCHES,
     LWS,
+    MIN_BATCHES,
     label_aware_smoothing,
     recipe_for,
     retrained,
@@ -358,5 +358,5 @@ def test_features_of_any_size_stay_finite(head, seen, how):
 def test_small_sets_get_more_epochs_and_large_ones_those_of_the_source():
     assert recipe_for(CRT, 115_846) == CRT
     small = recipe_for(LWS, 453)
-    assert small.epochs == LWS.epochs * FEWEST_BATCHES
+    assert small.epochs == LWS.epochs * MIN_BATCHES
     assert recipe_for(Recipe(epochs=2, batch_size=10), 151).epochs == 4

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from ltkd_cli.data import DataSpec, load
-from ltkd_cli.events import Caution, Note
+from ltkd_cli.events import Note, Warned
 from ltkd_cli.methods.contract import Task
 from ltkd_cli.methods.finding import find
 from ltkd_cli.models import ModelSpec, Network
 from ltkd_cli.models.backbone import Backbone
 from ltkd_cli.training.compiling import compile_forward
-from ltkd_cli.training.loader import open_feed
+from ltkd_cli.training.loader import open_loader
 from ltkd_cli.training.loop import begin, train
 from ltkd_cli.training.recipe import Recipe
 from ltkd_cli.views.policy import ViewPolicy
@@ -53,17 +53,17 @@ def start(data, device=CPU):
     return begin(network, find("ce")(task), RECIPE, device)
 
 
-def feed_of(data, device=CPU):
-    return open_feed(data.train, ViewPolicy(data.views), (), frozenset(), device)
+def loader_of(data, device=CPU):
+    return open_loader(data.train, ViewPolicy(data.views), (), frozenset(), device)
 
 
 def compiled(data, device=CPU):
     training = start(data, device)
-    return training, compile_forward(training, feed_of(data, device), RECIPE, "float32")
+    return training, compile_forward(training, loader_of(data, device), RECIPE, "float32")
 
 
 def run(training, data, device=CPU):
-    return list(train(training, feed_of(data, device), RECIPE, seed=0, precision="float32"))
+    return list(train(training, loader_of(data, device), RECIPE, seed=0, precision="float32"))
 
 
 def weights_of(training):
@@ -154,7 +154,7 @@ def fails_on_the_way(network, **options):
 def test_goes_on_with_the_plain_network_where_compiling_fails(digits, monkeypatch, broken):
     monkeypatch.setattr(torch, "compile", broken)
     training, said = compiled(digits)
-    assert isinstance(said, Caution)
+    assert isinstance(said, Warned)
     assert "small cannot be compiled here" in said.text
     assert said.text.endswith("(RuntimeError: no compiler)")
     assert training.forward is training.network

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ltkd_cli.data import DataSpec, load
-from ltkd_cli.training.loader import open_feed
+from ltkd_cli.training.loader import open_loader
 from ltkd_cli.views.jitter import jitter
 from ltkd_cli.views.policy import ViewPolicy, to_float, view
 
@@ -12,14 +12,14 @@ CPU = torch.device("cpu")
 POLICY = ViewPolicy("crop-flip")
 
 
-def batches(feed, sampler="instance", batch_size=64, start=0):
-    draws = feed.draws(sampler, 0, 0)
-    return draws, list(feed.batches(draws, batch_size, start, epoch=0, epochs=2))
+def batches(loader, sampler="instance", batch_size=64, start=0):
+    draws = loader.draws(sampler, 0, 0)
+    return draws, list(loader.batches(draws, batch_size, start, epoch=0, epochs=2))
 
 
 def test_gives_the_drawn_views_in_order():
     train = load(DataSpec()).train
-    draws, found = batches(open_feed(train, POLICY, (), frozenset(), CPU))
+    draws, found = batches(open_loader(train, POLICY, (), frozenset(), CPU))
     rows = torch.cat([batch.rows for _, batch in found])
     expected = view(train.images.gather(rows), rows, draws.views[: len(rows)], POLICY)
     assert torch.equal(torch.cat([images for images, _ in found]), to_float(expected))
@@ -27,9 +27,9 @@ def test_gives_the_drawn_views_in_order():
 
 
 def test_starts_again_at_any_batch():
-    feed = open_feed(load(DataSpec()).train, POLICY, (), frozenset(), CPU)
-    _, whole = batches(feed)
-    _, rest = batches(feed, start=3)
+    loader = open_loader(load(DataSpec()).train, POLICY, (), frozenset(), CPU)
+    _, whole = batches(loader)
+    _, rest = batches(loader, start=3)
     assert len(rest) == len(whole) - 3
     for (images, batch), (expected, as_before) in zip(rest, whole[3:], strict=True):
         assert torch.equal(images, expected)
@@ -37,9 +37,9 @@ def test_starts_again_at_any_batch():
 
 
 def test_progress_runs_from_zero_towards_one_over_all_epochs():
-    feed = open_feed(load(DataSpec()).train, POLICY, (), frozenset(), CPU)
-    draws = feed.draws("instance", 0, 1)
-    shares = [float(b.progress) for _, b in feed.batches(draws, 64, 0, epoch=1, epochs=2)]
+    loader = open_loader(load(DataSpec()).train, POLICY, (), frozenset(), CPU)
+    draws = loader.draws("instance", 0, 1)
+    shares = [float(b.progress) for _, b in loader.batches(draws, 64, 0, epoch=1, epochs=2)]
     assert shares[0] == 0.5
     assert 0.9 < shares[-1] < 1
 
@@ -48,8 +48,8 @@ def test_draws_only_from_the_rows_it_is_given():
     train = load(DataSpec()).train
     tail = torch.nonzero(train.labels >= 7).flatten()
     for sampler in ("instance", "class-balanced"):
-        feed = open_feed(train, POLICY, (), frozenset(), CPU, members=tail)
-        draws, found = batches(feed, sampler, batch_size=8)
+        loader = open_loader(train, POLICY, (), frozenset(), CPU, members=tail)
+        draws, found = batches(loader, sampler, batch_size=8)
         assert len(draws.rows) == len(tail)
         assert min(int(batch.labels.min()) for _, batch in found) >= 7
 
@@ -67,16 +67,16 @@ class CacheOf:
 @pytest.mark.parametrize("views", [(2, 5), (5, 2)])
 def test_draws_only_views_that_every_cache_holds(views):
     caches = tuple(CacheOf(each) for each in views)
-    feed = open_feed(load(DataSpec()).train, POLICY, caches, frozenset(), CPU)
+    loader = open_loader(load(DataSpec()).train, POLICY, caches, frozenset(), CPU)
     for sampler in ("instance", "class-balanced"):
-        drawn = torch.cat([feed.draws(sampler, 0, epoch).views for epoch in range(3)])
+        drawn = torch.cat([loader.draws(sampler, 0, epoch).views for epoch in range(3)])
         assert drawn.unique().tolist() == [0, 1]
 
 
 def test_changes_colours_after_the_view_where_it_is_told_to():
     train = load(DataSpec()).train
-    plain = open_feed(train, POLICY, (), frozenset(), CPU)
-    coloured = open_feed(train, POLICY, (), frozenset(), CPU, jitter_seed=4)
+    plain = open_loader(train, POLICY, (), frozenset(), CPU)
+    coloured = open_loader(train, POLICY, (), frozenset(), CPU, jitter_seed=4)
     draws, found = batches(plain)
     _, changed = batches(coloured)
     images, batch = found[0]

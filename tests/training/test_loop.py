@@ -15,7 +15,7 @@ from ltkd_cli.events import EpochEnd, Step
 from ltkd_cli.methods.contract import Task
 from ltkd_cli.methods.finding import find
 from ltkd_cli.models import ModelSpec
-from ltkd_cli.training.loader import open_feed
+from ltkd_cli.training.loader import open_loader
 from ltkd_cli.training.loop import begin, load_state, save_state, train
 from ltkd_cli.training.recipe import Recipe
 from ltkd_cli.views.policy import ViewPolicy
@@ -37,8 +37,8 @@ def start(data, recipe, method="ce", **options):
     return begin(network, find(method)(task, **options), recipe, CPU)
 
 
-def feed_of(data):
-    return open_feed(data.train, ViewPolicy(data.views), (), frozenset(), CPU)
+def loader_of(data):
+    return open_loader(data.train, ViewPolicy(data.views), (), frozenset(), CPU)
 
 
 def weights_of(training):
@@ -46,7 +46,7 @@ def weights_of(training):
 
 
 def run(training, data, recipe, stop=lambda: False, precision="float32"):
-    return list(train(training, feed_of(data), recipe, seed=0, precision=precision, stop=stop))
+    return list(train(training, loader_of(data), recipe, seed=0, precision=precision, stop=stop))
 
 
 def test_learns(digits):
@@ -101,8 +101,8 @@ def test_accumulation_takes_one_optimiser_step_for_its_batches(digits):
     )
     run(training, digits, recipe)
     assert len(gradients) == 1
-    fresh, feed = start(digits, recipe), feed_of(digits)
-    batches = list(feed.batches(feed.draws("instance", 0, 0), 16, 0, epoch=0, epochs=1))
+    fresh, loader = start(digits, recipe), loader_of(digits)
+    batches = list(loader.batches(loader.draws("instance", 0, 0), 16, 0, epoch=0, epochs=1))
     losses = (fresh.method(fresh.network(images), batch)["label"] for images, batch in batches)
     mean = torch.stack(list(losses)).mean()  # of fewer than the 1,000 batches
     expected = torch.autograd.grad(mean, list(fresh.network.parameters()))
@@ -131,7 +131,7 @@ def test_keeps_the_moving_average_of_the_weights(digits):
     recipe = Recipe(epochs=1, batch_size=64, average_decay=0.5, learning_rate=0.05)
     training = start(digits, recipe)
     expected, seen = None, 0
-    for event in train(training, feed_of(digits), recipe, 0, "float32"):
+    for event in train(training, loader_of(digits), recipe, 0, "float32"):
         if isinstance(event, Step):
             now = training.network.head.weight.detach().clone()
             expected = now if seen == 0 else 0.5 * expected + 0.5 * now
@@ -145,7 +145,7 @@ def test_the_moving_average_is_that_of_torch_bit_for_bit(digits):
     training = start(digits, recipe)
     blend = get_ema_multi_avg_fn(0.9)
     expected = AveragedModel(training.network, multi_avg_fn=blend, use_buffers=True)
-    for event in train(training, feed_of(digits), recipe, 0, "float32"):
+    for event in train(training, loader_of(digits), recipe, 0, "float32"):
         if isinstance(event, Step):
             expected.update_parameters(training.network)
     kept, wanted = training.average.state_dict(), expected.state_dict()

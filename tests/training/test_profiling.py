@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from test_loop import digits, feed_of, start  # noqa: F401
+from test_loop import digits, loader_of, start  # noqa: F401
 
 from ltkd_cli.events import EpochEnd, Facts, Step
 from ltkd_cli.training.loop import train
@@ -11,7 +11,7 @@ from ltkd_cli.training.recipe import Recipe
 
 def profile(data, recipe, path):
     training = start(data, recipe)
-    events = train(training, feed_of(data), recipe, 0, "float32")
+    events = train(training, loader_of(data), recipe, 0, "float32")
     return list(profiled(events, path))
 
 
