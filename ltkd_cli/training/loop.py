@@ -22,8 +22,9 @@ from ..models import Network
 from ..outputs import Outputs
 from .loader import Loader
 from .mixing import mixed_terms
+from .optimizer import build_optimizer
 from .recipe import Recipe
-from .sampling import batches_of
+from .sampling import batches_of, whole_batches
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Training:
 
     network: Network
     method: Method
-    optimizer: torch.optim.SGD
+    optimizer: torch.optim.Optimizer
     average: AveragedModel | None
     epoch: int = 0
     """Epochs that are done."""
@@ -86,14 +87,7 @@ def begin(network: Network, method: Method, recipe: Recipe, device: torch.device
     """A training at its start, on `device`."""
     network.to(device).to(memory_format=torch.channels_last)
     method.to(device)
-    optimizer = torch.optim.SGD(
-        [*network.parameters(), *method.parameters()],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
+    optimizer = build_optimizer(network, method, recipe)
     average = None
     if recipe.average_decay:
         average = AveragedModel(network)
@@ -115,6 +109,8 @@ def train(
     """
     for epoch in range(training.epoch, recipe.epochs):
         draws = loader.draws(training.method.sampler, seed, epoch)
+        if recipe.drop_last:
+            draws = whole_batches(draws, recipe.batch_size)
         batches = batches_of(len(draws.rows), recipe.batch_size)
         images_in_epoch = min(batches * recipe.batch_size, len(draws.rows))
         started, waited, seen, bad = time.perf_counter(), 0.0, 0, _NoBadBatch(loader.device)

@@ -7,9 +7,10 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from ..errors import UsageError
+from ..errors import UsageError, command
 
 SCHEDULES = ("step", "cosine", "constant")
+OPTIMIZERS = ("sgd", "adamw")
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,16 @@ class Recipe:
 
     epochs: Annotated[int, "passes over as many images as the training set has"]
     batch_size: Annotated[int, "images in a batch"] = 128
-    learning_rate: Annotated[float, "highest learning rate of SGD"] = 0.1
-    momentum: Annotated[float, "momentum of SGD"] = 0.9
-    nesterov: Annotated[bool, "Nesterov's momentum"] = False
-    weight_decay: Annotated[float, "weight decay, on every parameter"] = 2e-4
+    drop_last: Annotated[bool, "leave out the images that fill no batch, other ones each epoch"] = (
+        False
+    )
+    optimizer: Annotated[str, "sgd, or adamw for transformers"] = "sgd"
+    learning_rate: Annotated[float, "highest learning rate"] = 0.1
+    momentum: Annotated[float, "momentum of sgd, beta1 of adamw (its beta2 is 0.999)"] = 0.9
+    nesterov: Annotated[bool, "Nesterov's momentum, in sgd"] = False
+    weight_decay: Annotated[
+        float, "weight decay: of every parameter in sgd, in adamw not of norms and biases"
+    ] = 2e-4
     schedule: Annotated[str, "learning rate after the warm-up: step, cosine or constant"] = "step"
     milestones: Annotated[
         tuple[float, ...], "shares of the training after which step multiplies by --decay"
@@ -63,15 +70,48 @@ class Recipe:
 MAX_COUNT = 10_000_000
 """Epochs, images in a batch and batches in a step; more are a slip of the finger."""
 
+_BBN_WARMUP: dict[str, Any] = {"warmup_epochs": 4, "warmup_start": 7 / 15}
+"""From 1/3 in five epochs. The scheduler is stepped before each, so the first is at 7/15."""
+
 PRESETS: dict[str, Recipe] = {
-    # Small sets and short trials: seconds on a laptop.
     "quick": Recipe(epochs=60, batch_size=32, schedule="cosine", weight_decay=5e-4),
-    # Cao et al. 2019 (arXiv:1906.07413): epoch e of the first five runs at e/5 of the rate.
+    "short": Recipe(
+        epochs=30, nesterov=True, weight_decay=5e-4, warmup_epochs=1, warmup_start=0.5
+    ),
+    # Epoch e of the first five, counted from 1, runs at e/5 of the rate.
     "ldam": Recipe(epochs=200, warmup_epochs=4, warmup_start=0.2),
-    # Zhou et al. 2020 (arXiv:1912.02413), as the Bag of Tricks for long tails uses it.
-    "bbn": Recipe(epochs=200, milestones=(0.6, 0.8), warmup_epochs=5, warmup_start=1 / 3),
-}
+    # For the same reason the decays at 120 and 160 come at epochs 119 and 159, counted from 0.
+    "bbn": Recipe(
+        epochs=200, nesterov=True, drop_last=True, milestones=(0.595, 0.795), **_BBN_WARMUP
+    ),
+    "bag-of-tricks": Recipe(
+        epochs=200, nesterov=True, drop_last=True, milestones=(0.795, 0.895), **_BBN_WARMUP
+    ),
+    "cifar-strong": Recipe(
+        epochs=200, nesterov=True, weight_decay=5e-4, schedule="cosine",
+        warmup_epochs=4, warmup_start=0.2,
+    ),
+    "imagenet-lt": Recipe(epochs=90, batch_size=256, weight_decay=5e-4, schedule="cosine"),
+    "adamw": Recipe(
+        epochs=300, batch_size=256, optimizer="adamw", learning_rate=2.5e-4, weight_decay=0.05,
+        schedule="cosine", warmup_epochs=5, warmup_start=0.004,
+    ),
+}  # fmt: skip
 """Named recipes; every field can be overridden."""
+
+SOURCES = {
+    "quick": "ours, for small sets and trials: seconds on a laptop",
+    "short": "ours, for an evening on two processor cores",
+    "ldam": "Cao et al., NeurIPS 2019 (arXiv:1906.07413): the authors' code, and BKD's after it",
+    "bbn": "Zhou et al., CVPR 2020 (arXiv:1912.02413): the authors' code; BagofTricks-LT trains "
+    "DiVE and its teacher so",
+    "bag-of-tricks": "Zhang et al., AAAI 2021: the code and configurations of BagofTricks-LT",
+    "cifar-strong": "for strong views; cosine and weight decay after Ren et al., NeurIPS 2020 "
+    "(arXiv:2007.10740), Nesterov's momentum after Wang et al., ICLR 2021 (arXiv:2010.01809)",
+    "imagenet-lt": "Kang et al., ICLR 2020 (arXiv:1910.09217): 512 images at rate 0.2, halved",
+    "adamw": "Touvron et al., ICML 2021 (arXiv:2012.12877), DeiT: 512 images at rate 5e-4, halved",
+}
+"""Where each preset comes from."""
 
 
 def resolve(preset: str, overrides: dict[str, Any]) -> Recipe:
@@ -86,11 +126,12 @@ def resolve(preset: str, overrides: dict[str, Any]) -> Recipe:
 
 
 def _check(recipe: Recipe) -> None:
-    if recipe.schedule not in SCHEDULES:
-        raise UsageError(
-            f"There is no schedule {recipe.schedule!r}; there are {', '.join(SCHEDULES)}.",
-            "--schedule cosine",
-        )
+    for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
+        if (given := getattr(recipe, name)) not in known:
+            raise UsageError(
+                f"There is no {name} {given!r}; there are {', '.join(known)}.",
+                f"--{name} {known[0]}",
+            )
     for name in ("epochs", "batch_size", "accumulate"):
         _require(1 <= getattr(recipe, name) <= MAX_COUNT, name, f"must be from 1 to {MAX_COUNT:,}")
     _require(recipe.learning_rate > 0, "learning_rate", "must be above 0")
@@ -103,9 +144,10 @@ def _check(recipe: Recipe) -> None:
     _require(all(0 < m <= 1 for m in recipe.milestones), "milestones", "are shares in (0, 1]")
     _require(not (recipe.mixup and recipe.cutmix), "mixup", "and cutmix exclude each other")
     _require(not recipe.nesterov or recipe.momentum > 0, "nesterov", "needs a momentum above 0")
+    _require(not recipe.nesterov or recipe.optimizer == "sgd", "nesterov", "belongs to sgd")
 
 
 def _require(holds: bool, name: str, rule: str) -> None:
     if not holds:
         option = "--" + name.replace("_", "-")
-        raise UsageError(f"{option} {rule}.", "ltkd teach --help")
+        raise UsageError(f"{option} {rule}.", command("teach", "--help"))

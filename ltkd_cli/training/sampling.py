@@ -36,6 +36,12 @@ def batches_of(draws: int, batch_size: int) -> int:
     return math.ceil(draws / batch_size) - alone
 
 
+def whole_batches(draws: Draws, batch_size: int) -> Draws:
+    """The draws without the last ones that fill no batch; all of them where they fill none."""
+    filled = len(draws.rows) // batch_size * batch_size or len(draws.rows)
+    return Draws(draws.rows[:filled], draws.views[:filled])
+
+
 def draw_epoch(
     labels: Tensor, sampler: str, seed: int, epoch: int, view_counts: Tensor | None = None
 ) -> Draws:
@@ -59,7 +65,9 @@ def _class_balanced(labels: Tensor, seed: int, epoch: int) -> tuple[Tensor, Tens
 
     A class goes through all its rows in shuffled order before any comes again.
     Source: the class-aware sampler of Kang et al., "Decoupling Representation and
-    Classifier for Long-Tailed Recognition", ICLR 2020, with an epoch of N draws.
+    Classifier for Long-Tailed Recognition", ICLR 2020 (arXiv:1910.09217), with an epoch of
+    N draws. Their code, and that of LFME and MiSLAS, draws four images of a class in a row;
+    here it is one, so that a batch holds the classes as evenly as it can.
     """
     counts = torch.bincount(labels)
     present = torch.nonzero(counts).flatten()

@@ -1,7 +1,9 @@
+import math
+
 import pytest
 
 from ltkd_cli.errors import UsageError
-from ltkd_cli.training.recipe import PRESETS, resolve
+from ltkd_cli.training.recipe import PRESETS, SOURCES, resolve
 
 
 def rates(recipe, epochs):
@@ -19,11 +21,47 @@ def test_ldam_is_the_schedule_of_its_authors_code():
     assert rates(PRESETS["ldam"], range(200)) == pytest.approx([authors(e) for e in range(200)])
 
 
-def test_bbn_falls_at_epochs_120_and_160_and_warms_up_from_a_third():
-    recipe = PRESETS["bbn"]
-    assert rates(recipe, [0, 5, 119, 120, 159, 160]) == pytest.approx(
-        [0.1 / 3, 0.1, 0.1, 1e-3, 1e-3, 1e-5]
-    )
+def stepped_before_each_epoch(milestones):
+    """The rates of BBN's and BagofTricks-LT's code, whose scheduler counts on before an epoch."""
+    found = []
+    for counted in range(1, 201):
+        share = counted / 5
+        warmup = 1 / 3 * (1 - share) + share if counted < 5 else 1
+        found.append(0.1 * warmup * 0.01 ** sum(counted >= one for one in milestones))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("preset", "milestones"), [("bbn", (120, 160)), ("bag-of-tricks", (160, 180))]
+)
+def test_every_rate_is_that_of_code_which_steps_its_scheduler_before_each_epoch(preset, milestones):
+    authors = stepped_before_each_epoch(milestones)
+    assert rates(PRESETS[preset], range(200)) == pytest.approx(authors, rel=1e-15)
+
+
+def test_the_transcribed_rates_are_those_that_were_read_off_a_run_of_that_code():
+    found = stepped_before_each_epoch((120, 160))
+    assert found[:6] == pytest.approx([0.0467, 0.06, 0.0733, 0.0867, 0.1, 0.1], abs=5e-5)
+    assert found[118:120] == pytest.approx([0.1, 0.001])
+    assert found[158:160] == pytest.approx([0.001, 0.00001])
+
+
+def test_deit_warms_up_from_a_millionth_of_a_rate_that_follows_the_batch_size():
+    recipe = PRESETS["adamw"]
+    assert recipe.learning_rate == pytest.approx(5e-4 * recipe.batch_size / 512)
+    authors = [1e-6 + (recipe.learning_rate - 1e-6) * epoch / 5 for epoch in range(5)]
+    cosine = [0.5 * (1 + math.cos(math.pi * epoch / 300)) for epoch in range(5)]
+    wanted = [rate * share for rate, share in zip(authors, cosine, strict=True)]
+    assert rates(recipe, range(5)) == pytest.approx(wanted)
+
+
+def test_every_preset_has_a_source():
+    assert list(SOURCES) == list(PRESETS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_within_the_rules(name):
+    assert resolve(name, {}) == PRESETS[name]
 
 
 def test_the_step_schedule_holds_still_within_an_epoch():
@@ -57,6 +95,8 @@ def test_milestones_are_shares_so_that_a_shorter_training_keeps_its_shape():
         {"schedule": "linear"},
         {"mixup": 0.2, "cutmix": 1.0},
         {"nesterov": True, "momentum": 0.0},
+        {"nesterov": True, "optimizer": "adamw"},
+        {"optimizer": "adam"},
     ],
 )
 def test_names_the_option_that_is_out_of_range(wrong):
@@ -67,5 +107,5 @@ def test_names_the_option_that_is_out_of_range(wrong):
 
 
 def test_lists_the_presets_where_one_is_unknown():
-    with pytest.raises(UsageError, match="quick, ldam, bbn"):
+    with pytest.raises(UsageError, match=", ".join(PRESETS)):
         resolve("lamd", {})

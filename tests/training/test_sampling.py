@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ltkd_cli.training.sampling import UNLIMITED_VIEWS, batches_of, draw_epoch
+from ltkd_cli.training.sampling import UNLIMITED_VIEWS, batches_of, draw_epoch, whole_batches
 
 COUNTS = torch.tensor([500, 120, 40, 9, 3])
 LABELS = torch.repeat_interleave(torch.arange(5), COUNTS)[
@@ -81,3 +81,11 @@ def test_without_a_limit_views_never_repeat_in_practice():
 )
 def test_a_last_batch_of_a_single_image_is_left_out(draws, batch_size, batches):
     assert batches_of(draws, batch_size) == batches
+
+
+@pytest.mark.parametrize(("batch_size", "kept"), [(128, 640), (336, 672), (672, 672), (1000, 672)])
+def test_whole_batches_leave_out_what_fills_none_unless_that_is_everything(batch_size, kept):
+    draws = draw_epoch(LABELS, "instance", seed=0, epoch=0)
+    whole = whole_batches(draws, batch_size)
+    assert torch.equal(whole.rows, draws.rows[:kept])
+    assert torch.equal(whole.views, draws.views[:kept])
