@@ -6,7 +6,7 @@ import importlib
 import inspect
 import pkgutil
 
-from ..errors import MethodError
+from ..errors import MethodError, command
 from .contract import Method
 
 SHARED = frozenset({"contract", "etf", "finding", "losses", "options", "projector"})
@@ -25,7 +25,7 @@ def find(name: str) -> type[Method]:
     """The class of a method by its command-line name; MethodError with the list otherwise."""
     if name not in all_names():
         raise MethodError(
-            f"There is no method {name!r}; there are {', '.join(all_names())}.", "ltkd methods"
+            f"There is no method {name!r}; there are {', '.join(all_names())}.", command("methods")
         )
     module = importlib.import_module(f"ltkd_cli.methods.{name.replace('-', '_')}")
     found = [

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import MethodError
 from ..outputs import Outputs
 from .contract import Batch, Method, Task
 from .etf import balanced_frame, procrustes
@@ -16,6 +15,7 @@ from .losses import (
     effective_number_weights,
     log_prior,
     not_negative,
+    one_of,
     positive,
     relative_entropy,
     share,
@@ -24,6 +24,9 @@ from .projector import seeded_linear
 
 EFFECTIVE_NUMBER_BETA = 0.9999
 """Beta of the class weights that `sample_weight_exponent` tempers, as in BKD."""
+
+Target = Literal["feature", "class-mean"]
+"""What the features' term pulls to the anchors."""
 
 ROWS_AT_ONCE = 1024
 """Rows whose features are held in double precision together."""
@@ -77,7 +80,7 @@ class KnowledgeRectificationDistillation(Method):
             float, "g_max: how far the rarest class is pulled to its anchor, 0 to 1"
         ] = 0.5,
         target: Annotated[
-            str, "what is pulled: 'feature' of the image, or 'class-mean' of its class"
+            Target, "what is pulled: the feature of the image, or the class-mean of its class"
         ] = "feature",
     ) -> None:
         super().__init__(task)
@@ -123,12 +126,7 @@ class _BalancedRepresentation(nn.Module):
 
     def __init__(self, task: Task, pull: float, target: str) -> None:
         super().__init__()
-        if target not in ("feature", "class-mean"):
-            raise MethodError(
-                f"Option target takes feature or class-mean, not {target!r}.",
-                "--set target=feature",
-            )
-        self.of_class = target == "class-mean"
+        self.of_class = one_of("target", target, get_args(Target)) == "class-mean"
         teacher = task.teachers[0]
         means = class_means(teacher.clean("features"), task.labels, task.classes)
         self.register_buffer("means", F.normalize(means, dim=1).float())

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..outputs import Outputs
 from .contract import Batch, Method, Task
-from .losses import deferred, effective_number_weights, not_negative, share
+from .losses import (
+    Normaliser,
+    deferred,
+    effective_number_weights,
+    not_negative,
+    one_of,
+    share,
+    weighted_cross_entropy,
+)
 
 SCALE = 30.0
 """s: the cosines of the student's head are multiplied by it before they are called logits."""
@@ -22,8 +29,9 @@ class LabelDistributionAwareMargin(Method):
     The margins m_c [C] are proportional to n_c^(-1/4), and the rarest class has `max_margin`.
     The student's head computes cosines and multiplies them by s = 30, so the margin is
     subtracted from the label's logit as s m_y. Class weights by effective number apply from
-    `from_progress` on; the mean divides by the sum of the batch's weights, as in the
-    authors' code. 0.8 is their 160 of 200 epochs.
+    `from_progress` on: 0.8 is the authors' 160 of 200 epochs, and BagofTricks-LT begins one
+    epoch earlier, at 0.795. Both divide the weighted sum over a batch by the sum of the
+    batch's weights; `normalise_by` can have it divided by the number of samples.
 
     Source: Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin
     Loss", NeurIPS 2019 (arXiv:1906.07413).
@@ -45,8 +53,14 @@ class LabelDistributionAwareMargin(Method):
         from_progress: Annotated[
             float, "share of the training from which class weights apply"
         ] = 0.8,
+        normalise_by: Annotated[
+            Normaliser,
+            "what a batch's sum is divided by: batch-weights (LDAM-DRW and BagofTricks-LT) or "
+            "batch-size",
+        ] = "batch-weights",
     ) -> None:
         super().__init__(task)
+        self.normalise_by = one_of("normalise_by", normalise_by, get_args(Normaliser))
         self.from_progress = share("from_progress", from_progress)
         counts = task.class_counts.double()
         fewest = counts[counts > 0].min()
@@ -63,4 +77,5 @@ class LabelDistributionAwareMargin(Method):
         classes = torch.arange(len(weights), device=weights.device)
         is_label = classes == batch.labels[:, None]
         lowered = student["logits"] - is_label * self.margins
-        return {"label": F.cross_entropy(lowered, batch.labels, weight=weights)}
+        loss = weighted_cross_entropy(lowered, batch.labels, weights, self.normalise_by)
+        return {"label": loss}

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import MethodError
 
 STANDARDISE_EPSILON = 1e-7
 """Keeps logits that are all equal finite when they are divided by their spread."""
+
+Normaliser = Literal["batch-size", "batch-weights"]
+"""What a weighted cross-entropy's sum over a batch is divided by: B, or its weights' sum."""
 
 
 def log_prior(class_counts: Tensor) -> Tensor:
@@ -82,6 +88,19 @@ def standardise(logits: Tensor) -> Tensor:
     return (logits - logits.mean(1, keepdim=True)) / (spread + STANDARDISE_EPSILON)
 
 
+def weighted_cross_entropy(
+    logits: Tensor, labels: Tensor, weights: Tensor, normalise_by: str
+) -> Tensor:
+    """Sum over samples of w_y CE(z, y), divided by what `normalise_by` says; a scalar.
+
+    `batch-size` divides by B, `batch-weights` by the sum of the batch's w_y; from logits
+    [B, C], labels [B] and class weights [C].
+    """
+    if normalise_by == "batch-weights":
+        return F.cross_entropy(logits, labels, weight=weights)
+    return (weights[labels] * F.cross_entropy(logits, labels, reduction="none")).mean()
+
+
 def positive(option: str, value: float) -> float:
     """`value`; MethodError unless it is above 0 and of a size that float32 can square."""
     if not 0 < value < 1e18:
@@ -95,6 +114,16 @@ def not_negative(option: str, value: float) -> float:
     """`value`; MethodError unless it is 0 or more."""
     if not value >= 0:
         raise MethodError(f"Option {option} must be 0 or more, not {value}.", f"--set {option}=1")
+    return value
+
+
+def one_of(option: str, value: str, choices: tuple[str, ...]) -> str:
+    """`value`; MethodError unless it is one of the choices."""
+    if value not in choices:
+        raise MethodError(
+            f"Option {option} takes {' or '.join(choices)}, not {value!r}.",
+            f"--set {option}={choices[0]}",
+        )
     return value
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import MethodError
+from ..errors import MethodError, command
 from .contract import Method
 from .finding import name_of
 
@@ -22,13 +22,17 @@ class Option:
     kind: type
     default: Any
     help: str
+    choices: tuple[str, ...] = ()
+    """The texts that it takes; empty where any will do."""
 
     def parse(self, text: str, method: str) -> Any:
         """The value that `text` names; MethodError where it is not of the option's type."""
         try:
             value = _PARSERS[self.kind](text)
+            if self.choices and value not in self.choices:
+                raise ValueError(text)
         except (ValueError, KeyError):
-            wanted = _KIND_WORDS[self.kind]
+            wanted = " or ".join(self.choices) or _KIND_WORDS[self.kind]
             raise MethodError(
                 f"Option {self.name} of {method} takes {wanted}, and {text!r} is not one.",
                 f"--set {self.name}={self.default}",
@@ -37,14 +41,18 @@ class Option:
 
 
 def options(method: type[Method]) -> list[Option]:
-    """The keyword-only, `Annotated` parameters of a method's constructor, in order."""
+    """The keyword-only, `Annotated` parameters of a method's constructor, in order.
+
+    One that takes some texts only is annotated with their `Literal`.
+    """
     hints = typing.get_type_hints(method.__init__, include_extras=True)
     found = []
     for name, parameter in inspect.signature(method.__init__).parameters.items():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
         kind, text = typing.get_args(hints[name])[:2]
-        found.append(Option(name, kind, parameter.default, text))
+        choices = typing.get_args(kind)
+        found.append(Option(name, str if choices else kind, parameter.default, text, choices))
     return found
 
 
@@ -57,13 +65,13 @@ def parse_options(method: type[Method], settings: list[str]) -> dict[str, Any]:
         name = name.strip().replace("-", "_")
         if not equals:
             raise MethodError(
-                f"--set takes NAME=VALUE, not {setting!r}.", f"ltkd methods {name_of(method)}"
+                f"--set takes NAME=VALUE, not {setting!r}.", command("methods", name_of(method))
             )
         if name not in known:
             listed = ", ".join(known) or "none"
             raise MethodError(
                 f"Method {name_of(method)} has no option {name!r}; its options: {listed}.",
-                f"ltkd methods {name_of(method)}",
+                command("methods", name_of(method)),
             )
         values[name] = known[name].parse(text.strip(), name_of(method))
     return values

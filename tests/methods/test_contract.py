@@ -1,6 +1,6 @@
 import inspect
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 import torch
@@ -31,6 +31,7 @@ class Sample(Method):
         power_steps: Annotated[int, "how often"] = 3,
         smooth: Annotated[bool, "whether"] = False,
         kind: Annotated[str, "which"] = "plain",
+        side: Annotated[Literal["left", "right"], "left or right"] = "left",
     ):
         super().__init__(task)
 
@@ -50,6 +51,7 @@ def test_options_are_read_from_the_constructor_in_order():
         ("power_steps", int, 3, "how often"),
         ("smooth", bool, False, "whether"),
         ("kind", str, "plain", "which"),
+        ("side", str, "left", "left or right"),
     ]
 
 
@@ -58,7 +60,15 @@ def test_a_method_without_a_constructor_has_no_options():
 
 
 def test_every_option_has_its_default_when_nothing_is_set():
-    assert parse() == {"weight": 0.5, "power_steps": 3, "smooth": False, "kind": "plain"}
+    assert parse() == {
+        "weight": 0.5, "power_steps": 3, "smooth": False, "kind": "plain", "side": "left",
+    }  # fmt: skip
+
+
+def test_an_option_with_a_literal_type_knows_its_choices():
+    choices = {option.name: option.choices for option in options(Sample)}
+    assert choices["side"] == ("left", "right")
+    assert choices["kind"] == ()
 
 
 @pytest.mark.parametrize(
@@ -70,6 +80,7 @@ def test_every_option_has_its_default_when_nothing_is_set():
         ("power-steps=7", "power_steps", 7),
         (" weight = 2 ", "weight", 2.0),
         ("kind=a=b", "kind", "a=b"),
+        ("side=right", "side", "right"),
         ("kind = plainer ", "kind", "plainer"),
     ],
 )
@@ -102,6 +113,8 @@ def test_the_last_setting_of_an_option_counts():
         ("weight=", "a number"),
         ("power_steps=1.5", "a whole number"),
         ("smooth=maybe", "true or false"),
+        ("side=up", "left or right"),
+        ("side=", "left or right"),
     ],
 )
 def test_a_value_of_another_type_is_refused_with_a_setting_that_works(setting, wanted):
@@ -111,7 +124,7 @@ def test_a_value_of_another_type_is_refused_with_a_setting_that_works(setting, w
 
 
 def test_an_unknown_option_is_refused_with_those_there_are():
-    with pytest.raises(MethodError, match="weight, power_steps, smooth, kind"):
+    with pytest.raises(MethodError, match="weight, power_steps, smooth, kind, side"):
         parse("wieght=1")
 
 

@@ -5,7 +5,7 @@ from ltkd_cli.methods.ce import CrossEntropy
 from ltkd_cli.methods.ldam import LabelDistributionAwareMargin
 
 
-def margins(max_margin, beta):
+def margins(max_margin, beta, by_weights=True):
     def definition(student_logits, teacher_logits, labels, counts):
         margin = [max_margin * (min(counts) / n) ** 0.25 for n in counts]
         weights = [(1 - beta) / (1 - beta**n) for n in counts]
@@ -15,7 +15,9 @@ def margins(max_margin, beta):
             cosines[label] = cosines[label] - margin[label]
             masses = [torch.exp(30 * cosine) for cosine in cosines]
             total -= weights[label] * torch.log(masses[label] / sum(masses))
-        return total / sum(weights[label] for label in labels)
+        if by_weights:
+            return total / sum(weights[label] for label in labels)
+        return total * len(counts) / sum(weights) / len(labels)
 
     return definition
 
@@ -26,6 +28,21 @@ def test_follows_its_definition(assert_follows, max_margin, beta):
     options = {"max_margin": max_margin, "beta": beta}
     definition = margins(**options)
     assert_follows(LabelDistributionAwareMargin, definition, progress=0.8, **options)
+
+
+def test_follows_its_definition_divided_by_the_number_of_samples(assert_follows):
+    definition = margins(0.5, 0.9999, by_weights=False)
+    assert_follows(
+        LabelDistributionAwareMargin, definition, progress=0.8, normalise_by="batch-size"
+    )
+
+
+def test_weights_apply_one_epoch_earlier_at_the_share_of_bag_of_tricks(loss_of):
+    method, early = LabelDistributionAwareMargin, {"from_progress": 0.795}
+    before = loss_of(method, progress=(158 * 96 + 95) / (200 * 96), **early)
+    after = loss_of(method, progress=(159 * 96) / (200 * 96), **early)
+    torch.testing.assert_close(before, loss_of(method, progress=0.0))
+    torch.testing.assert_close(after, loss_of(method, progress=0.99))
 
 
 def test_defaults_are_the_published_ones(assert_follows):
