@@ -37,10 +37,15 @@ class MultipleExperts(Method):
     validation set and so as not to use the test set; they rise sooner, and the experts are
     left sooner.
 
-    `curriculum`: the student's logits are multiplied, before both terms, by the expert's
-    confidence c in the label, rising linearly to 1 at half of the training. The authors
-    take c from the clean image and rescale it within each class; here it is the expert's
-    probability for the view at hand. Their code goes on to 2 - c; here it stops at 1.
+    `curriculum`: the student's logits are multiplied, before both terms, by a weight of the
+    image that rises linearly from its start to 1 at half of the training. It starts at the
+    probability that the expert gives the label of the clean image, rescaled within each class
+    to [f, 1]: f is the mean number of images of a low-shot class over that of a class of the
+    group, so low-shot images count fully from the beginning. On ImageNet-LT that is 12/230
+    for many-shot and 12/53 for medium-shot classes, as in the authors' code, which in the
+    second half goes on to 2 less the start; here it stops at 1.
+
+    The authors draw four images of a class in a row; here it is one.
 
     Source: Xiang, Ding and Han, "Learning From Multiple Experts: Self-paced Knowledge
     Distillation for Long-tailed Classification", ECCV 2020 (arXiv:2001.01536).
@@ -49,6 +54,8 @@ class MultipleExperts(Method):
     needs = frozenset({"logits"})
     sampler = "class-balanced"
     takes_experts = True
+
+    starts: Tensor
 
     def __init__(
         self,
@@ -59,7 +66,9 @@ class MultipleExperts(Method):
         adaptive: Annotated[
             bool, "let an expert's weight w_g fall as the student comes up to it"
         ] = True,
-        curriculum: Annotated[bool, "begin with the images that the experts are sure of"] = True,
+        curriculum: Annotated[
+            bool, "begin with the images that the experts are sure of, and all of rare classes"
+        ] = True,
     ) -> None:
         super().__init__(task)
         self.weight = not_negative("weight", weight)
@@ -69,6 +78,9 @@ class MultipleExperts(Method):
         self.experts = nn.ModuleList(
             _Expert(number, classes, task.classes) for number, classes in _experts(task)
         )
+        if curriculum:
+            starts = starting_weights(task, cast(list[_Expert], self.experts))
+            self.register_buffer("starts", starts, persistent=False)
 
     def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`label` and `experts`, scalars; in training, keeps track of the accuracies."""
@@ -76,8 +88,7 @@ class MultipleExperts(Method):
         answers = [expert.answer(batch) for expert in experts]
         logits = student["logits"]
         if self.curriculum:
-            confidence = label_confidence(experts, answers, batch.labels)
-            logits = logits * curriculum_weights(confidence, batch.progress)[:, None]
+            logits = logits * curriculum_weights(self.starts[batch.rows], batch.progress)[:, None]
         distillation = logits.new_zeros(())
         for expert, answer in zip(experts, answers, strict=True):
             distance = divergence(answer, logits[:, expert.classes], self.temperature)
@@ -138,20 +149,58 @@ class _Expert(nn.Module):
         self.hits.mul_(TALLY_DECAY).add_(new)
 
 
-def label_confidence(experts: list[_Expert], answers: list[Tensor], labels: Tensor) -> Tensor:
-    """Probability [B] of the label by its own expert; 1 where no expert knows the class."""
-    parts = [
-        expert.confidence(answer, labels) for expert, answer in zip(experts, answers, strict=True)
-    ]
-    known = torch.stack([expert.knows(labels) for expert in experts]).sum(0)
-    mean = torch.stack(parts).sum(0) / known.clamp(min=1)
-    return torch.where(known > 0, mean, 1.0)
+def starting_weights(task: Task, experts: list[_Expert]) -> Tensor:
+    """Weight [N] of every training image at the start, from its class's floor to 1.
+
+    It is linear in the expert's confidence between the least and the most of the class. Images
+    count fully where their class knows but one confidence, or no expert knows the class.
+    """
+    confidence = clean_confidence(task, experts)
+    lowest, highest = (
+        confidence.new_zeros(task.classes).scatter_reduce(
+            0, task.labels, confidence, way, include_self=False
+        )[task.labels]
+        for way in ("amin", "amax")
+    )
+    relative = torch.where(highest > lowest, (confidence - lowest) / (highest - lowest), 1.0)
+    floors = class_floors(task)[task.labels]
+    return floors + (1 - floors) * relative
 
 
-def curriculum_weights(confidence: Tensor, progress: Tensor) -> Tensor:
-    """Weights [B] that rise linearly from the confidence [B] to 1 at half of the training."""
-    share = (progress / CURRICULUM_END).clamp(max=1).to(confidence.dtype)
-    return confidence + (1 - confidence) * share
+def clean_confidence(task: Task, experts: list[_Expert]) -> Tensor:
+    """Probability [N] of each training image's label by its experts; 1 where there is none.
+
+    Of a label that several experts know, the mean.
+    """
+    total = torch.zeros(len(task.labels))
+    known = torch.zeros_like(total)
+    for number, teacher in enumerate(task.teachers):
+        logits = teacher.clean("logits")
+        for expert in experts:
+            if expert.number == number:
+                total += expert.confidence(logits[:, expert.classes], task.labels)
+                known += expert.knows(task.labels)
+    return torch.where(known > 0, total / known.clamp(min=1), 1.0)
+
+
+def class_floors(task: Task) -> Tensor:
+    """The least starting weight [C] of each class: images of a rare class over those of its own.
+
+    Both are rounded means over a group's classes, as the authors' 12, 53 and 230 are. The
+    group with the fewest images has 1.
+    """
+    groups = [classes for name in GROUP_NAMES if (classes := task.groups.classes(name))]
+    means = [max(1, round(float(task.class_counts[group].double().mean()))) for group in groups]
+    floors = torch.ones(task.classes)
+    for group, mean in zip(groups, means, strict=True):
+        floors[group] = min(means) / mean
+    return floors
+
+
+def curriculum_weights(starts: Tensor, progress: Tensor) -> Tensor:
+    """Weights [B] that rise linearly from their start [B] to 1 at half of the training."""
+    share = (progress / CURRICULUM_END).clamp(max=1).to(starts.dtype)
+    return starts + (1 - starts) * share
 
 
 def _experts(task: Task) -> list[tuple[int, list[int]]]:

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from ltkd_cli.methods.contract import Batch
 from ltkd_cli.methods.kd import KnowledgeDistillation
-from ltkd_cli.methods.lfme import MultipleExperts, curriculum_weights
+from ltkd_cli.methods.lfme import MultipleExperts, class_floors, curriculum_weights
 
 COUNTS = (300, 200, 50, 30, 8, 4)
 GROUPS = ((0, 1), (2, 3), (4, 5))
@@ -26,7 +26,8 @@ def softened(row, classes, temperature):
 class SlowExperts:
     """The method transcribed, one sample at a time, with its running accuracies."""
 
-    def __init__(self, groups, weight, temperature):
+    def __init__(self, task, groups, weight, temperature):
+        self.task = task
         self.groups, self.weight, self.temperature = groups, weight, temperature
         self.student_hits, self.expert_hits = [0.0] * len(groups), [0.0] * len(groups)
 
@@ -35,17 +36,31 @@ class SlowExperts:
             return 1.0
         return max((1 - self.student_hits[g] / self.expert_hits[g]) / 0.7, 0.0)
 
-    def instance_weight(self, batch, i, progress):
-        label = int(batch.labels[i])
+    def confidence(self, row):
+        label = int(self.task.labels[row])
         g = next(g for g, group in enumerate(self.groups) if label in group)
-        answer = softened(batch.teachers[g]["logits"][i], self.groups[g], 1)
-        confidence = answer[self.groups[g].index(label)]
-        return min(1.0, confidence + (1 - confidence) * progress / 0.5)
+        clean = self.task.teachers[g].clean("logits")[row].double()
+        return float(softened(clean, self.groups[g], 1)[self.groups[g].index(label)])
+
+    def start(self, row):
+        """The authors' rescaling of an image's weight within its class."""
+        label = int(self.task.labels[row])
+        group = next(group for group in self.groups if label in group)
+        of_class = [self.confidence(r) for r in range(len(self.task.labels))
+                    if self.task.labels[r] == label]  # fmt: skip
+        mean_of_group = sum(COUNTS[c] for c in group) / len(group)
+        mean_of_rarest = sum(COUNTS[c] for c in self.groups[-1]) / len(self.groups[-1])
+        floor = round(mean_of_rarest) / round(mean_of_group)
+        relative = (self.confidence(row) - min(of_class)) / (max(of_class) - min(of_class))
+        return relative * (1 - floor) + floor
+
+    def instance_weight(self, row, progress):
+        return min(1.0, self.start(row) + (1 - self.start(row)) * progress / 0.5)
 
     def loss(self, student, batch, progress):
         total = 0
         for i, label in enumerate(batch.labels.tolist()):
-            logits = student["logits"][i] * self.instance_weight(batch, i, progress)
+            logits = student["logits"][i] * self.instance_weight(int(batch.rows[i]), progress)
             total -= torch.log(softened(logits, range(len(logits)), 1)[label])
             for g, group in enumerate(self.groups):
                 target = softened(batch.teachers[g]["logits"][i], group, self.temperature)
@@ -70,7 +85,7 @@ class SlowExperts:
 @pytest.mark.parametrize("progresses", [(0.0, 0.1, 0.2, 0.3), (0.4, 0.5, 0.6, 0.99)])
 def test_follows_its_definition_over_several_steps(make_task, make_batch, progresses):
     task = with_experts(make_task(COUNTS))
-    slow = SlowExperts(GROUPS, weight=1.4, temperature=3.0)
+    slow = SlowExperts(task, GROUPS, weight=1.4, temperature=3.0)
     method = MultipleExperts(task, weight=1.4, temperature=3.0).double()
     rows = torch.arange(0, len(task.labels), 11)
     for seed, progress in enumerate(progresses):
@@ -92,7 +107,7 @@ def test_defaults_are_weight_one_at_temperature_two(make_task, make_batch):
     task = with_experts(make_task(COUNTS))
     student, batch = make_batch(task, 6, dtype=torch.float64)
     loss = sum(MultipleExperts(task).double()(student, batch).values())
-    torch.testing.assert_close(loss, SlowExperts(GROUPS, 1.0, 2.0).loss(student, batch, 0.5))
+    torch.testing.assert_close(loss, SlowExperts(task, GROUPS, 1.0, 2.0).loss(student, batch, 0.5))
 
 
 def test_an_experts_answers_for_classes_of_others_do_not_matter(make_task, make_batch):
@@ -185,6 +200,44 @@ def test_curriculum_rises_from_the_confidence_to_one_at_half_of_the_training(pro
     torch.testing.assert_close(
         curriculum_weights(torch.tensor([0.2, 1.0]), now), torch.tensor([weight, 1.0])
     )
+
+
+def started(task):
+    return MultipleExperts(task).starts
+
+
+def test_every_class_starts_between_its_floor_and_one(make_task):
+    task = with_experts(make_task(COUNTS))
+    for group, floor in zip(GROUPS, (6 / 250, 6 / 40, 1), strict=True):
+        for label in group:
+            own = started(task)[task.labels == label]
+            assert own.min() == pytest.approx(floor)
+            assert own.max() == 1
+
+
+def test_floors_on_imagenet_lt_are_those_of_the_authors(make_task):
+    # The means that their code notes: 230.37 of 385 classes, 53.25 of 479 and 12.08 of 136.
+    counts = (*[231] * 142, *[230] * 243, *[54] * 120, *[53] * 359, *[13] * 11, *[12] * 125)
+    task = make_task(counts)
+    assert [len(task.groups.classes(name)) for name in ("head", "medium", "tail")] == [
+        385, 479, 136,
+    ]  # fmt: skip
+    floors = class_floors(task)
+    assert floors[[0, 384]].tolist() == pytest.approx([12 / 230] * 2)
+    assert floors[[385, 863]].tolist() == pytest.approx([12 / 53] * 2)
+    assert floors[864:].eq(1).all()
+
+
+def test_an_only_image_of_a_class_counts_fully_from_the_start(make_task):
+    task = with_experts(make_task((1, 200, 50, 30, 8, 4)))
+    assert started(task)[0] == 1
+
+
+def test_images_of_low_shot_classes_count_fully_however_unsure_the_expert(make_task):
+    task = with_experts(make_task(COUNTS))
+    unsure = [dataclasses.replace(t, clean=lambda name: torch.randn(592, 6)) for t in task.teachers]
+    rare = task.labels >= 4
+    assert started(dataclasses.replace(task, teachers=tuple(unsure)))[rare].eq(1).all()
 
 
 def test_images_of_a_class_without_an_expert_count_fully(make_task, make_batch):
