@@ -6,12 +6,13 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
-_SPREAD_WORK = 5e9
-"""Multiplications that `balanced_frame` may spend on a frame without a closed form: seconds."""
-_FEWEST_STEPS = 20
-"""A search of fewer steps would not move the anchors enough to matter."""
-_MOST_STEPS = 400
+_STEPS = 300
+"""Of the search for a frame without a closed form."""
+
+_MAX_SEARCHED = 1000
+"""Classes up to which that search takes seconds; its cost grows with their square."""
 
 
 def balanced_frame(classes: int, width: int) -> Tensor:
@@ -20,8 +21,8 @@ def balanced_frame(classes: int, width: int) -> Tensor:
     With D >= C - 1 they form a simplex equiangular tight frame: every pairwise cosine is
     -1 / (C - 1). With C <= 2 D they form several simplices in orthogonal subspaces, whose
     largest cosine of 0 cannot be improved. Beyond that there is no closed form: orthogonal
-    bases and their negatives, pushed apart by a search of bounded work. No part of this is
-    random: the same sizes give the same frame.
+    bases and their negatives, which a search pushes apart where there are at most 1,000
+    classes. No part of this is random: the same sizes give the same frame.
 
     Source: Papyan, Han and Donoho, "Prevalence of Neural Collapse during the Terminal Phase
     of Deep Learning Training", PNAS 2020 (arXiv:2008.08186) for the simplex; Rankin, "The
@@ -29,7 +30,8 @@ def balanced_frame(classes: int, width: int) -> Tensor:
     """
     if classes <= 2 * width:
         return _orthogonal_simplices(classes, min(width, classes - 1))
-    return _spread(_signed_bases(classes, width))
+    bases = _signed_bases(classes, width)
+    return _spread(bases) if classes <= _MAX_SEARCHED else bases
 
 
 def procrustes(anchors: Tensor, targets: Tensor) -> Tensor:
@@ -89,23 +91,11 @@ def _signed_bases(classes: int, width: int) -> Tensor:
 def _spread(anchors: Tensor) -> Tensor:
     """The anchors [C, D] after every one has moved away from its nearest neighbours.
 
-    Follows the gradient of a log-sum-exp of all pairwise cosines that grows sharper, so that
-    at the end only the closest pairs repel each other; returns the best frame it passes.
+    The steps shrink, and the weights of neighbours sharpen until the closest alone count.
     """
-    classes, width = anchors.shape
-    steps = min(_MOST_STEPS, int(_SPREAD_WORK / (classes**2 * (width + 50))))
-    if steps < _FEWEST_STEPS:
-        return anchors
-    best, smallest = anchors, largest_cosine(anchors)
-    for step in range(steps):
-        share = step / steps
-        anchors = _repel(anchors, sharpness=4.0 * 100.0**share, stride=0.5 * (1 - share))
-        if (cosine := largest_cosine(anchors)) < smallest:
-            best, smallest = anchors, cosine
-    return best
-
-
-def _repel(anchors: Tensor, sharpness: float, stride: float) -> Tensor:
-    cosines = (anchors @ anchors.T).fill_diagonal_(-torch.inf)
-    nearest = torch.softmax(sharpness * cosines, dim=1)
-    return torch.nn.functional.normalize(anchors - stride * (nearest @ anchors), dim=1)
+    for step in range(_STEPS):
+        done = step / _STEPS
+        cosines = (anchors @ anchors.T).fill_diagonal_(-torch.inf)
+        nearest = torch.softmax(4 * 100**done * cosines, dim=1)
+        anchors = normalize(anchors - 0.5 * (1 - done) * (nearest @ anchors), dim=1)
+    return anchors
