@@ -108,7 +108,10 @@ Download = Annotated[
     typer.Option("--download", help="Fetch missing CIFAR files.", rich_help_panel=_DATA),
 ]
 Model = Annotated[
-    str, typer.Option(help="resnet8 to resnet110, resnet8x4, torchvision/NAME or timm/NAME.")
+    str,
+    typer.Option(
+        help="resnet8 to resnet110, resnet20-conv, resnet8x4, torchvision/NAME or timm/NAME."
+    ),
 ]
 Pretrained = Annotated[
     bool, typer.Option("--pretrained", help="Begin with the model zoo's weights.")

@@ -3,6 +3,10 @@
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016
 (arXiv:1512.03385), section 4.2, depth 6n + 2. The wide ones, resnet8x4 and resnet32x4, are
 those of Tian et al., "Contrastive Representation Distillation", ICLR 2020 (arXiv:1910.10699).
+So are the narrow ones with `-conv`: what their code and mdistiller call resnet20 or resnet32
+has shortcuts by convolution (option B of He et al.), 2,752 parameters more, and weights drawn
+over the fan-out; those without it have shortcuts without parameters (option A), as the code
+for long tails has.
 """
 
 from __future__ import annotations
@@ -22,39 +26,44 @@ _NARROW = (16, 16, 32, 64)
 _WIDE = (32, 64, 128, 256)
 """The same of the `x4` networks; their stem is twice, their stages four times as wide."""
 
-_SHAPES = {f"resnet{depth}": (depth, _NARROW) for depth in (8, 14, 20, 32, 44, 56, 110)} | {
-    f"resnet{depth}x4": (depth, _WIDE) for depth in (8, 32)
-}
+_DEPTHS = (8, 14, 20, 32, 44, 56, 110)
+
+_SHAPES = (
+    {f"resnet{depth}": (depth, _NARROW, False) for depth in _DEPTHS}
+    | {f"resnet{depth}-conv": (depth, _NARROW, True) for depth in _DEPTHS}
+    | {f"resnet{depth}x4": (depth, _WIDE, True) for depth in (8, 32)}
+)
+"""Name -> depth, channels, and whether shortcuts have convolutions."""
 
 
 def names() -> list[str]:
-    """Names of the networks in this file, smallest first."""
+    """Names of the networks in this file."""
     return list(_SHAPES)
 
 
 def backbone(name: str) -> Backbone:
     """The layers of one of `names()`, with fresh weights from the global generator."""
-    depth, channels = _SHAPES[name]
-    return Backbone(_ResNet(depth, channels), width=channels[-1])
+    depth, channels, convolve = _SHAPES[name]
+    return Backbone(_ResNet(depth, channels, convolve=convolve), width=channels[-1])
 
 
 class _ResNet(nn.Module):
     """Stem, three stages of (depth - 2) / 6 blocks each, global average pooling."""
 
-    def __init__(self, depth: int, channels: tuple[int, int, int, int]) -> None:
+    def __init__(self, depth: int, channels: tuple[int, int, int, int], *, convolve: bool) -> None:
         super().__init__()
         stem = channels[0]
         self.conv = _conv3x3(3, stem)
         self.norm = BatchNorm2d(stem)
         self.stages = nn.Sequential(
             *(
-                _stage((depth - 2) // 6, channels[i], channels[i + 1], stride, wide=stem != 16)
+                _stage((depth - 2) // 6, channels[i], channels[i + 1], stride, convolve=convolve)
                 for i, stride in enumerate((1, 2, 2))
             )
         )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                _initialise(module, wide=stem != 16)
+                _initialise(module, over_outputs=convolve)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features [B, D], float32 also under autocast: a mean deserves full precision."""
@@ -93,17 +102,17 @@ class _PaddedShortcut(nn.Module):
         return F.pad(F.avg_pool2d(maps, 1, stride=2), (0, 0, 0, 0, self.before, self.after))
 
 
-def _stage(blocks: int, inputs: int, outputs: int, stride: int, *, wide: bool) -> nn.Sequential:
-    shortcut = _shortcut(inputs, outputs, stride, wide=wide)
+def _stage(blocks: int, inputs: int, outputs: int, stride: int, *, convolve: bool) -> nn.Sequential:
+    shortcut = _shortcut(inputs, outputs, stride, convolve=convolve)
     first = _Block(inputs, outputs, stride, shortcut)
     rest = [_Block(outputs, outputs, 1, nn.Identity()) for _ in range(blocks - 1)]
     return nn.Sequential(first, *rest)
 
 
-def _shortcut(inputs: int, outputs: int, stride: int, *, wide: bool) -> nn.Module:
+def _shortcut(inputs: int, outputs: int, stride: int, *, convolve: bool) -> nn.Module:
     if inputs == outputs and stride == 1:
         return nn.Identity()
-    if not wide:
+    if not convolve:
         return _PaddedShortcut(inputs, outputs)
     conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
     return nn.Sequential(conv, BatchNorm2d(outputs))
@@ -113,6 +122,8 @@ def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
 
 
-def _initialise(conv: nn.Conv2d, *, wide: bool) -> None:
-    """Kaiming-normal; over the fan-out in the wide networks, as their source has it."""
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out" if wide else "fan_in", nonlinearity="relu")
+def _initialise(conv: nn.Conv2d, *, over_outputs: bool) -> None:
+    """Kaiming-normal; over the fan-out where shortcuts have convolutions, as their source does."""
+    nn.init.kaiming_normal_(
+        conv.weight, mode="fan_out" if over_outputs else "fan_in", nonlinearity="relu"
+    )

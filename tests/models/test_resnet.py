@@ -24,6 +24,13 @@ def network(name, classes=10):
         ("resnet44", 10, 658_586),
         ("resnet56", 10, 853_018),
         ("resnet110", 10, 1_727_962),
+        ("resnet8-conv", 10, 78_042),
+        ("resnet14-conv", 10, 175_258),
+        ("resnet20-conv", 100, 278_324),
+        ("resnet32-conv", 100, 472_756),
+        ("resnet44-conv", 10, 661_338),
+        ("resnet56-conv", 100, 861_620),
+        ("resnet110-conv", 100, 1_736_564),
         ("resnet8x4", 100, 1_233_540),
         ("resnet32x4", 100, 7_433_860),
     ],
@@ -52,13 +59,16 @@ def test_padded_shortcut_is_every_second_pixel_between_zero_channels(size):
     assert torch.equal(_PaddedShortcut(16, 32)(maps), expected)
 
 
-def test_shortcuts_without_parameters_only_in_the_narrow_networks():
-    narrow, wide = (
-        [key for key, _ in network(name).named_parameters() if "shortcut" in key]
-        for name in ("resnet20", "resnet8x4")
-    )
-    assert not narrow
-    assert len(wide) == 9  # a convolution, a scale and a shift in each of the three stages
+def test_shortcuts_have_parameters_only_where_the_name_says_so():
+    found = {
+        name: [
+            value.numel() for key, value in network(name).named_parameters() if "shortcut" in key
+        ]
+        for name in ("resnet20", "resnet20-conv", "resnet8x4")
+    }
+    assert not found["resnet20"]
+    assert sum(found["resnet20-conv"]) == 2_752
+    assert len(found["resnet8x4"]) == 9  # a convolution, a scale and a shift in each stage
 
 
 def test_stages_halve_the_image_twice():
@@ -66,7 +76,10 @@ def test_stages_halve_the_image_twice():
     assert maps.shape == (1, 64, 8, 8)
 
 
-@pytest.mark.parametrize(("name", "fan"), [("resnet20", "fan_in"), ("resnet8x4", "fan_out")])
+@pytest.mark.parametrize(
+    ("name", "fan"),
+    [("resnet20", "fan_in"), ("resnet20-conv", "fan_out"), ("resnet8x4", "fan_out")],
+)
 def test_convolutions_start_kaiming_normal(name, fan):
     conv = network(name).backbone.stages[2][0].conv1.weight
     outputs, inputs = conv.shape[:2]
