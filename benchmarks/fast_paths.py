@@ -1,21 +1,23 @@
 """What speed costs in accuracy: the same students by bkd, seed by seed, with and without it.
 
-    python -m benchmarks.fast_paths --data PATH/TO/FOLDER --student resnet20 --epochs 5 \\
-        --seeds 0,1,2,3,4,5,6,7
+    python -m benchmarks.fast_paths --data PATH/TO/FOLDER --epochs 5 --seeds 0,1,2,3,4,5,6,7
 
-Trains a student in float32, in bfloat16 and in bfloat16 with --compile from every seed, all from
-the cache of one ce teacher (that of seed 0 of `benchmarks.cifar10_lt`, made where it is
-missing), and prints the differences from float32 with their intervals.
+Trains a ResNet-20 student in float32, in bfloat16 and in bfloat16 with --compile from every seed,
+all from the cache of one ce teacher (that of seed 0 of `benchmarks.cifar10_lt --short`, made where
+it is missing), and prints the differences from float32 with their intervals.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import cifar10_lt as table
-from benchmarks import timing
-from benchmarks.cifar10_lt import SPLITS, Settings
+from benchmarks import timing, workers
+from benchmarks.cells import SPLITS, Place, Training, distill, export, teach
+from benchmarks.cells import finished as record_of
+from benchmarks.cells import summary as kept_of
+from benchmarks.cifar10_lt import AT_160, add_place, place_of
 from ltkd_cli.metrics import interval_over_seeds
 
 PLAIN = "float32"
@@ -27,41 +29,45 @@ PATHS = {
 }
 """Name -> what tells its students from the others."""
 
+TEACHER = "teacher-ce-0"
+
 
 def main() -> None:
     """Reads the command line, trains what is missing and prints the table."""
-    settings, arguments = table.read_settings(__doc__)
-    if not arguments.table_only:
-        fill(settings, arguments.seeds)
-    found = [records for seed in arguments.seeds if (records := finished(settings, seed))]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_place(parser)
+    parser.add_argument("--epochs", type=int, default=30)
+    arguments = parser.parse_args()
+    place = place_of(arguments)
+    cells = [teach(place, TEACHER, Training("ce", "resnet32", "short"), 0), export(place, TEACHER)]
+    cells += [
+        distill(place, run_name(path, seed), student(path, arguments.epochs), seed, [TEACHER])
+        for seed in arguments.seeds
+        for path in PATHS
+    ]
+    workers.run(cells, arguments.workers, place.runs / "logs")
+    found = [records for seed in arguments.seeds if (records := finished(place, seed))]
     print_differences(found)
     if arguments.output:
-        kept = [{name: table.summary(record) for name, record in each.items()} for each in found]
+        kept = [
+            {path: kept_of(place, run_name(path, seed)) for path in PATHS}
+            for seed in arguments.seeds
+        ]
         timing.write(arguments.output, kept)
 
 
-def fill(settings: Settings, seeds: Sequence[int]) -> None:
-    """Trains the teacher, exports its cache and trains the students, whatever is missing."""
-    table.in_parallel(settings, [table.teach(settings, "ce", 0)])
-    table.in_parallel(settings, [table.export(settings, "ce", 0)])
-    commands = [distill(settings, path, seed) for seed in seeds for path in PATHS]
-    table.in_parallel(settings, commands)
+def student(path: str, epochs: int) -> Training:
+    """What the students of a path are."""
+    return Training(
+        "bkd", "resnet20", "short", {"epochs": epochs}, options=AT_160, precision=PATHS[path]
+    )
 
 
-def distill(settings: Settings, path: str, seed: int) -> list[str]:
-    """The command of one student; empty when it is done."""
-    name = run_name(path, seed)
-    begin = [
-        "distill", *settings.images, "--model", settings.student_model, "--method", "bkd",
-        *table.DEFERRED, "--cache", str(table.cache_of(settings, "ce", 0)), *settings.recipe,
-        *PATHS[path], "--seed", str(seed),
-    ]  # fmt: skip
-    return table.train(settings, "distill", name, begin)
-
-
-def finished(settings: Settings, seed: int) -> dict[str, dict[str, Any]] | None:
+def finished(place: Place, seed: int) -> dict[str, dict[str, Any]] | None:
     """The records of the students of a seed; None before all of them are trained."""
-    found = {path: table.finished(settings, run_name(path, seed)) for path in PATHS}
+    found = {path: record_of(place, run_name(path, seed)) for path in PATHS}
     records = {path: record for path, record in found.items() if record}
     return records if len(records) == len(PATHS) else None
 

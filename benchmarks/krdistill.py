@@ -1,83 +1,99 @@
 """The search behind the defaults of `krdistill`, on validation images and never on the test set.
 
-    python -m benchmarks.krdistill --data PATH/TO/FOLDER --student resnet20 --epochs 10
+    python -m benchmarks.krdistill --data PATH/TO/FOLDER --seeds 0 --workers 2
 
-Holds 250 images of each class out of the training set before the long tail is made, trains one
-ce teacher of 20 epochs on the rest, exports its cache, trains one student for each variant,
-and prints the accuracies on the images that were held out.
+Holds 250 images of each class out of training, trains one ResNet-32 teacher by ce on the rest,
+exports its cache, trains one ResNet-20 student for each variant, both by the recipe `short`, and
+prints the accuracies on the images that were held out.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import argparse
+import dataclasses
+from typing import Any
 
-from benchmarks import cifar10_lt as table
-from benchmarks import timing
-from benchmarks.cifar10_lt import SPLITS, Row
+from benchmarks import timing, workers
+from benchmarks.cells import (
+    SPLITS,
+    Cell,
+    Place,
+    Training,
+    distill,
+    export,
+    finished,
+    summary,
+    teach,
+)
+from benchmarks.cifar10_lt import NO_FEATURE_HALF, NO_LOGIT_HALF, add_place, place_of
 
 HELD_OUT = 250
 """Images of each class."""
 
-TEACHER_EPOCHS = 20
+TEACHER = Training("ce", "resnet32", "short")
+FEATURES: dict[str, Any] = {**NO_LOGIT_HALF, "representation_weight": 40.0}
 
-VARIANTS: dict[str, tuple[str, ...]] = {
-    "neither half": (*table.NO_LOGIT_HALF, *table.NO_FEATURE_HALF),
-    "logits only": table.NO_FEATURE_HALF,
-    "features only, weight 40": (*table.NO_LOGIT_HALF, "representation_weight=40"),
-    "the same, cosine head": (*table.NO_LOGIT_HALF, "representation_weight=40", "head=cosine:20"),
-    "the same, pull 0": (*table.NO_LOGIT_HALF, "representation_weight=40", "pull=0"),
-    "the same, pull 1, class means": (
-        *(*table.NO_LOGIT_HALF, "representation_weight=40"),
-        *("pull=1", "target=class-mean"),
-    ),
-    "both, weight 40": ("representation_weight=40",),
-    "both, weight 100": ("representation_weight=100",),
+
+def variant(head: str = "", **options: Any) -> Training:
+    """A student with some options of the method."""
+    return Training("krdistill", "resnet20", "short", options=options, head=head)
+
+
+VARIANTS = {
+    "neither half": variant(**NO_LOGIT_HALF, **NO_FEATURE_HALF),
+    "logits only": variant(**NO_FEATURE_HALF),
+    "features only, weight 40": variant(**FEATURES),
+    "the same, cosine head": variant("cosine:20", **FEATURES),
+    "the same, pull 0": variant(**FEATURES, pull=0.0),
+    "the same, pull 1, class means": variant(**FEATURES, pull=1.0, target="class-mean"),
+    "both, weight 40": variant(representation_weight=40.0),
+    "both, weight 100": variant(representation_weight=100.0),
 }
-"""Name -> options of the method; `head=` stands for the student's last layer."""
 
 
 def main() -> None:
     """Reads the command line, trains what is missing and prints the table."""
-    settings, arguments = table.read_settings(__doc__)
-    settings = replace(
-        settings,
-        runs=settings.runs / "krdistill-search",  # its teachers are not those of the other tables
-        images=(*settings.images, "--validation", str(HELD_OUT)),
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    seeds = arguments.seeds
-    if not arguments.table_only:
-        of_teacher = ("--recipe", arguments.recipe, "--epochs", str(TEACHER_EPOCHS))
-        teaching = replace(settings, recipe=of_teacher)
-        table.in_parallel(settings, [table.teach(teaching, "ce", seed) for seed in seeds])
-        table.in_parallel(settings, [table.export(settings, "ce", seed) for seed in seeds])
-        cells = [table.cell(settings, row, seed) for row in rows() for seed in seeds]
-        table.in_parallel(settings, cells)
+    add_place(parser)
+    arguments = parser.parse_args()
+    place = place_of(arguments)
+    place = dataclasses.replace(
+        place,
+        runs=place.runs / "krdistill-search",  # its teachers are not those of the other tables
+        images={**place.images, "validation": HELD_OUT},
+    )
+    cells = [cell for seed in arguments.seeds for cell in cells_of(place, seed)]
+    workers.run(cells, arguments.workers, place.runs / "logs")
     kept = {}
     print("| variant | all | head | medium | tail |\n|---|---|---|---|---|")
-    for name, row in zip(VARIANTS, rows(), strict=True):
-        for seed in seeds:
-            record = table.finished(settings, f"{row.stem()}-{seed}")
-            if record:
-                scores = record["validation_scores"]
-                cells_of = (f"{100 * scores[split]['accuracy']:.1f}" for split in SPLITS)
-                print(f"| {name} | {' | '.join(cells_of)} |")
-                kept[f"{name}, seed {seed}"] = {**table.summary(record), "validation": scores}
+    for name in VARIANTS:
+        for seed in arguments.seeds:
+            record = finished(place, run_name(name, seed))
+            assert record
+            scores = record["validation_scores"]
+            accuracies = (f"{100 * scores[split]['accuracy']:.1f}" for split in SPLITS)
+            print(f"| {name} | {' | '.join(accuracies)} |")
+            own = summary(place, run_name(name, seed)) or {}
+            kept[f"{name}, seed {seed}"] = {**own, "validation": scores}
     if arguments.output:
         timing.write(arguments.output, kept)
 
 
-def rows() -> list[Row]:
-    """A row for each variant."""
-    return [variant(name, options) for name, options in VARIANTS.items()]
+def cells_of(place: Place, seed: int) -> list[Cell]:
+    """The teacher of a seed, its cache, and a student for each variant."""
+    name = f"teacher-ce-{seed}"
+    students = [
+        distill(place, run_name(variant, seed), training, seed, [name])
+        for variant, training in VARIANTS.items()
+    ]
+    return [teach(place, name, TEACHER, seed), export(place, name), *students]
 
 
-def variant(name: str, options: tuple[str, ...]) -> Row:
-    """One variant as a row of the driver."""
-    arguments: list[str] = []
-    for option in options:
-        head = option.removeprefix("head=")
-        arguments += ["--head", head] if head != option else ["--set", option]
-    return Row(f"variant {name}", ("--method", "krdistill", *arguments), ("ce",))
+def run_name(variant: str, seed: int) -> str:
+    """Name of a student's run."""
+    return f"{variant.replace(', ', '-').replace(' ', '-')}-{seed}"
 
 
 if __name__ == "__main__":

@@ -1,23 +1,25 @@
 """How many views a cache should hold, and what consistency of views is worth.
 
-    python -m benchmarks.views --data PATH/TO/FOLDER --student resnet20 --epochs 20
+    python -m benchmarks.views --data PATH/TO/FOLDER --seeds 0,1
 
-Takes the teachers of `benchmarks.cifar10_lt` (trains them where they are missing), exports
-the largest number of views once, and cuts the caches with fewer views out of it. One more
+Takes the ce teachers of `benchmarks.cifar10_lt --short` (trains them where they are missing),
+exports the largest number of views once, and cuts the caches with fewer views out of it. One more
 cache holds the answers for view 0 in the place of every view: its students see other pixels
 than the teacher did. All students are trained by bkd.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks import cifar10_lt as table
-from benchmarks.cifar10_lt import Settings
+from benchmarks import timing, workers
+from benchmarks.cells import Cell, Place, Training, distill_from, export, summary, teach
+from benchmarks.cifar10_lt import AT_160, add_place, place_of
 
 NUMBERS = (1, 4, 16, 64)
 """Views of each image that students choose from; the last is exported."""
@@ -25,16 +27,29 @@ NUMBERS = (1, 4, 16, 64)
 FIXED = 16
 """Views that the students see who are given the answers for view 0."""
 
-BKD = ("--method", "bkd", "--set", "from_progress=0.8")
+TEACHER = Training("ce", "resnet32", "short")
+STUDENT = Training("bkd", "resnet20", "short", options=AT_160)
 
 
 def main() -> None:
-    """Reads the command line, trains what is missing and prints the table."""
-    settings, arguments = table.read_settings(__doc__)
-    if not arguments.table_only:
-        fill(settings, arguments.seeds)
-    rows = [(kind.replace("-", " "), f"bkd-{kind}", " ".join(BKD)) for kind in kinds()]
-    table.print_table(settings, rows, arguments)
+    """Reads the command line, trains what is missing and writes the scores."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_place(parser)
+    arguments = parser.parse_args()
+    place = dataclasses.replace(place_of(arguments), views=NUMBERS[-1])
+    logs = place.runs / "logs"
+    teachers = [cell for seed in arguments.seeds for cell in teacher_cells(place, seed)]
+    workers.run(teachers, arguments.workers, logs)
+    for seed in arguments.seeds:
+        cut(place, seed)
+    students = [student(place, kind, seed) for seed in arguments.seeds for kind in kinds()]
+    workers.run(students, arguments.workers, logs)
+    if arguments.output:
+        timing.write(
+            arguments.output, {kind: row(place, kind, arguments.seeds) for kind in kinds()}
+        )
 
 
 def kinds() -> list[str]:
@@ -42,34 +57,30 @@ def kinds() -> list[str]:
     return [*(f"{number}-views" for number in NUMBERS), f"{FIXED}-views-answers-for-view-0"]
 
 
-def fill(settings: Settings, seeds: Sequence[int]) -> None:
-    """Trains, exports and cuts whatever is missing."""
-    table.in_parallel(settings, [table.teach(settings, "ce", seed) for seed in seeds])
-    table.in_parallel(settings, [export(settings, seed) for seed in seeds])
-    for seed in seeds:
-        cut(settings, seed)
-    commands = [distill(settings, kind, seed) for seed in seeds for kind in kinds()]
-    table.in_parallel(settings, commands)
+def row(place: Place, kind: str, seeds: list[int]) -> dict[str, object]:
+    """What is kept of the students of a kind of cache."""
+    names = [f"bkd-{kind}-{seed}" for seed in seeds]
+    runs = {name: summary(place, name) for name in names}
+    return {"arguments": " ".join(STUDENT.arguments()), "runs": runs}
 
 
-def export(settings: Settings, seed: int) -> list[str]:
-    """The command that exports the largest cache; empty when it is there."""
-    path = folder(settings, seed) / f"{kinds()[len(NUMBERS) - 1]}.h5"
-    if path.exists():
-        return []
-    return [
-        "export-logits", f"teacher-ce-{seed}", "--views", str(NUMBERS[-1]),
-        "--output", str(path), "--runs", str(settings.runs), *settings.machine[:2],
-        "--precision", settings.export_precision,
-    ]  # fmt: skip
+def teacher_cells(place: Place, seed: int) -> list[Cell]:
+    """The teacher of a seed and its largest cache."""
+    name = f"teacher-ce-{seed}"
+    return [teach(place, name, TEACHER, seed), export(place, name)]
 
 
-def cut(settings: Settings, seed: int) -> None:
+def cut(place: Place, seed: int) -> None:
     """Writes the smaller caches out of the largest: the first views of each image are the same."""
-    whole = folder(settings, seed) / f"{kinds()[len(NUMBERS) - 1]}.h5"
+    whole = place.cache(f"teacher-ce-{seed}")
     for number in NUMBERS[:-1]:
-        copy(whole, folder(settings, seed) / f"{number}-views.h5", np.arange(number))
-    copy(whole, folder(settings, seed) / f"{kinds()[-1]}.h5", np.zeros(FIXED, dtype=np.int64))
+        copy(whole, cache(place, f"{number}-views", seed), np.arange(number))
+    copy(whole, cache(place, kinds()[-1], seed), np.zeros(FIXED, dtype=np.int64))
+
+
+def cache(place: Place, kind: str, seed: int) -> Path:
+    """Where a cache of a seed's teacher lies."""
+    return place.runs / f"teacher-ce-{seed}-{kind}.h5"
 
 
 def copy(source: Path, target: Path, views: np.ndarray) -> None:
@@ -95,19 +106,10 @@ def copy(source: Path, target: Path, views: np.ndarray) -> None:
         writer.finish()
 
 
-def distill(settings: Settings, kind: str, seed: int) -> list[str]:
-    """The command of one student; empty when it is done."""
-    begin = [
-        "distill", *settings.images, "--model", settings.student_model, *BKD,
-        "--cache", str(folder(settings, seed) / f"{kind}.h5"), *settings.recipe,
-        "--seed", str(seed),
-    ]  # fmt: skip
-    return table.train(settings, "distill", f"bkd-{kind}-{seed}", begin)
-
-
-def folder(settings: Settings, seed: int) -> Path:
-    """Where the caches of a seed's teacher lie."""
-    return settings.runs / f"teacher-ce-{seed}"
+def student(place: Place, kind: str, seed: int) -> Cell:
+    """A student of one of the caches."""
+    teachers, caches = [f"teacher-ce-{seed}"], [cache(place, kind, seed)]
+    return distill_from(place, f"bkd-{kind}-{seed}", STUDENT, seed, teachers, caches)
 
 
 if __name__ == "__main__":
