@@ -95,7 +95,7 @@ def _step(cells: Sequence[Cell], workers: Workers) -> bool:
     """Begins what can be begun; whether there is anything left to wait for."""
     states = {cell.name: cell.state() for cell in cells}
     workers.failed |= {name for name, state in states.items() if state == "failed"}
-    hopeless, waiting = set(workers.failed), False
+    hopeless, waiting = set(workers.failed), bool(workers.running)
     for cell in cells:
         if hopeless.intersection(cell.needs):
             hopeless.add(cell.name)

@@ -1,0 +1,212 @@
+"""The driver of the result tables: what it takes up, what it leaves alone, in which order."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from benchmarks import cells, workers
+from benchmarks.cells import Place, Training
+from benchmarks.cifar10_lt import PUBLISHED_ROWS, SHORT_ROWS, Table, with_others
+from ltkd_cli import runs
+from ltkd_cli.cli.app import app
+from ltkd_cli.methods.finding import find
+from ltkd_cli.methods.options import parse_options
+
+ROOT = Path(__file__).parents[1]
+CE = Training("ce", "resnet32", "ldam")
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path, {"data": "digits-lt"})
+
+
+def expected(training=CE, seed=0):
+    return {**training.settings(), "kind": "teach", "seed": seed, "data": {"imbalance": 100.0}}
+
+
+def record_of(training=CE, seed=0, **changed):
+    """A run.json of such a run, as JSON gives it back."""
+    settings = {**expected(training, seed), "device": "cuda", "evaluate_every": 7, **changed}
+    kind = settings.pop("kind")
+    return json.loads(json.dumps({"kind": kind, "settings": settings}))
+
+
+def test_a_run_of_the_same_settings_is_taken_up_wherever_its_images_lie():
+    record = record_of(data={"data": "/elsewhere", "imbalance": 100.0})
+    assert cells.differences(record, expected()) == []
+
+
+def test_a_run_that_is_older_than_a_setting_has_its_default():
+    record = record_of()
+    for name in ("drop_last", "optimizer"):
+        del record["settings"]["recipe"][name]
+    del record["settings"]["options"]["label_smoothing"]
+    assert cells.differences(record, expected()) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (record_of(seed=1), "seed"),
+        (record_of(data={"imbalance": 50.0}), "data.imbalance"),
+        (record_of(Training("ce", "resnet20", "ldam")), "model"),
+        (record_of(Training("ce", "resnet32", "ldam", {"epochs": 20})), "recipe.epochs"),
+        (record_of(Training("ce", "resnet32", "ldam", head="cosine:20")), "head"),
+        (record_of(Training("ce", "resnet32", "ldam", classes="tail")), "classes"),
+        (
+            record_of(Training("ce", "resnet32", "ldam", options={"label_smoothing": 0.1})),
+            "options.label_smoothing",
+        ),
+    ],
+)
+def test_a_run_of_other_settings_is_not(other, named):
+    (difference,) = cells.differences(other, expected())
+    assert difference.startswith(f"{named} is ")
+
+
+@pytest.mark.parametrize("rows", [PUBLISHED_ROWS, SHORT_ROWS], ids=["published", "short"])
+def test_every_training_is_one_that_ltkd_accepts(rows, place):
+    for cell in Table(rows, place).cells([0], []):
+        name, *arguments = cell.begin
+        if name in ("teach", "distill"):
+            command = get_command(app).commands[name]
+            given = command.make_context(name, list(arguments)).params
+            parse_options(find(given["method"]), given["settings"] or [])
+
+
+@pytest.mark.parametrize("rows", [PUBLISHED_ROWS, SHORT_ROWS], ids=["published", "short"])
+def test_every_cell_comes_behind_those_that_it_needs(rows, place):
+    before = set()
+    for cell in Table(rows, place).cells([0, 1, 2], []):
+        assert before.issuperset(cell.needs)
+        before.add(cell.name)
+
+
+def test_the_ce_row_is_the_ce_teacher_and_not_trained_twice(place):
+    table = Table(PUBLISHED_ROWS, place)
+    names = [cell.name for cell in table.cells([0, 1, 2], [])]
+    assert "teacher-ce-0" in names
+    assert "ce-0" not in names
+    ce = next(row for row in PUBLISHED_ROWS if row.title == "ce")
+    assert table.folder(ce, 1) == "teacher-ce-1"
+
+
+def test_a_student_of_another_size_is_trained_beside_its_teacher(place):
+    names = [cell.name for cell in Table(SHORT_ROWS, place).cells([0], [])]
+    assert {"teacher-ce-0", "ce-0"} <= set(names)
+
+
+def test_a_chosen_row_brings_its_teacher_and_its_cache(place):
+    names = [cell.name for cell in Table(PUBLISHED_ROWS, place).cells([0], ["dive"])]
+    teacher = "teacher-balanced-softmax-0"
+    assert names == [teacher, f"{teacher}-16-views.h5", "dive-0"]
+
+
+def test_published_rows_follow_the_schedule_of_their_source():
+    recipes = {row.title: row.training.recipe for row in PUBLISHED_ROWS if row.training}
+    assert recipes["bkd"] == "ldam"
+    assert recipes["dive"] == recipes["teacher, balanced-softmax"] == "bbn"
+    assert recipes["balanced-softmax"] == recipes["ldam, deferred"] == "bag-of-tricks"
+    assert {row.training.recipe for row in SHORT_ROWS if row.training} == {"short"}
+
+
+def test_the_best_epoch_may_be_the_last():
+    metrics = [
+        {"epoch": 2, "test": {"all": 0.5, "head": 0.9, "medium": 0.4, "tail": 0.2}},
+        {"epoch": 3},
+    ]
+    for last, epoch in ((0.4, 2), (0.6, 4)):
+        scores = {split: {"accuracy": last} for split in cells.SPLITS}
+        record = {"scores": scores, "settings": {"recipe": {"epochs": 4}}}
+        assert cells.best_on_test(metrics, record)["epoch"] == epoch
+        assert cells.best_on_test([], record) is None
+
+
+def test_runs_of_another_machine_stay_in_the_file_until_the_row_changes(tmp_path):
+    file = tmp_path / "table.json"
+    file.write_text(json.dumps({"ce": {"arguments": "teach", "runs": {"ce-1": {"seconds": 1}}}}))
+    new = {"arguments": "teach", "runs": {"ce-0": {"seconds": 2}}}
+    merged = with_others(file, {"ce": new})["ce"]["runs"]
+    assert merged == {"ce-0": {"seconds": 2}, "ce-1": {"seconds": 1}}
+    other = {"arguments": "teach --head cosine:20", "runs": {}}
+    assert with_others(file, {"ce": other})["ce"]["runs"] == {}
+
+
+def small(epochs):
+    overrides = {"epochs": epochs, "batch_size": 64}
+    return dataclasses.replace(CE, model="resnet8", recipe="quick", overrides=overrides)
+
+
+def test_cells_are_run_once_each_and_in_their_order(tmp_path, capsys):
+    place = Place(tmp_path, {"data": "digits-lt"}, "cpu", evaluate_every=1, views=1)
+    student = dataclasses.replace(small(1), method="kd")
+    table = [
+        cells.teach(place, "teacher-0", small(2), 0),
+        cells.export(place, "teacher-0"),
+        cells.distill(place, "kd-0", student, 0, ["teacher-0"]),
+    ]
+    ended = []
+    workers.run(table, 2, tmp_path / "logs", lambda: ended.append(len(ended)))
+    assert [cell.state() for cell in table] == ["done"] * 3
+    assert len(ended) == 3
+    begun = capsys.readouterr().out.count("ltkd")
+    workers.run(table, 2, tmp_path / "logs")
+    assert begun == 3
+    assert capsys.readouterr().out == ""
+    kept = cells.summary(place, "teacher-0")
+    assert kept["best"]["epoch"] in (1, 2)
+    assert kept["recipe"] == json.loads(json.dumps(small(2).settings()["recipe"]))
+
+
+def test_a_cell_that_fails_keeps_those_from_running_that_need_it(tmp_path):
+    place = Place(tmp_path, {"data": "digits-lt"}, "cpu", views=1)
+    wrong = cells.teach(place, "wrong-0", dataclasses.replace(small(1), model="resnet9"), 0)
+    table = [wrong, cells.export(place, "wrong-0")]
+    with pytest.raises(SystemExit, match="failed: wrong-0"):
+        workers.run(table, 2, tmp_path / "logs")
+    assert "resnet9" in (tmp_path / "logs" / "wrong-0.log").read_text()
+    assert [cell.state() for cell in table] == ["missing", "missing"]
+
+
+ENDLESS = """
+from pathlib import Path
+from benchmarks import cells, workers
+training = cells.Training("ce", "resnet8", "quick", {{"epochs": 100000}})
+place = cells.Place(Path({runs!r}), {{"data": "digits-lt"}}, "cpu")
+workers.run([cells.teach(place, "endless-0", training, 0)], 1, place.runs / "logs")
+"""
+
+
+def test_asked_to_stop_it_stops_its_cells_with_their_state_kept(tmp_path):
+    driver = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS.format(runs=str(tmp_path))],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    metrics = tmp_path / "endless-0" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text()):
+        assert driver.poll() is None
+        time.sleep(0.1)
+    driver.send_signal(signal.SIGTERM)
+    assert driver.wait() == 128 + signal.SIGTERM
+    run = runs.read(tmp_path / "endless-0")
+    assert run.status == "interrupted"
+    assert run.state.exists()
+    training = Training("ce", "resnet8", "quick", {"epochs": 100000})
+    again = cells.teach(Place(tmp_path, {"data": "digits-lt"}, "cpu"), "endless-0", training, 0)
+    assert again.command() == ("teach", "--resume", str(run.path))
+
+
+def test_a_folder_of_another_training_ends_the_program_with_the_difference(tmp_path):
+    place = Place(tmp_path, {"data": "digits-lt"}, "cpu")
+    runs.create(tmp_path, "teach", "x", record_of()["settings"], "ce-0", parents=[])
+    with pytest.raises(SystemExit, match=r"recipe\.epochs is 200, not 3"):
+        cells.teach(place, "ce-0", dataclasses.replace(CE, overrides={"epochs": 3}), 0).state()
