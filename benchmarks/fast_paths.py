@@ -17,7 +17,8 @@ from benchmarks import timing, workers
 from benchmarks.cells import SPLITS, Place, Training, distill, export, teach
 from benchmarks.cells import finished as record_of
 from benchmarks.cells import summary as kept_of
-from benchmarks.cifar10_lt import AT_160, add_place, place_of
+from benchmarks.cifar10_lt import add_place, place_of
+from benchmarks.rows import AT_160
 from ltkd_cli.metrics import interval_over_seeds
 
 PLAIN = "float32"

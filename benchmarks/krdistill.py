@@ -25,7 +25,8 @@ from benchmarks.cells import (
     summary,
     teach,
 )
-from benchmarks.cifar10_lt import NO_FEATURE_HALF, NO_LOGIT_HALF, add_place, place_of
+from benchmarks.cifar10_lt import add_place, place_of
+from benchmarks.rows import NO_FEATURE_HALF, NO_LOGIT_HALF
 
 HELD_OUT = 250
 """Images of each class."""

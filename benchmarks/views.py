@@ -19,7 +19,8 @@ import torch
 
 from benchmarks import timing, workers
 from benchmarks.cells import Cell, Place, Training, distill_from, export, summary, teach
-from benchmarks.cifar10_lt import AT_160, add_place, place_of
+from benchmarks.cifar10_lt import add_place, place_of
+from benchmarks.rows import AT_160
 
 NUMBERS = (1, 4, 16, 64)
 """Views of each image that students choose from; the last is exported."""

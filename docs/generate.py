@@ -23,6 +23,7 @@ from ltkd_cli.methods.contract import Method
 from ltkd_cli.methods.finding import all_names, find, source_of
 from ltkd_cli.methods.options import Option, options
 from ltkd_cli.metrics import interval_over_seeds
+from ltkd_cli.training.recipe import PRESETS, SOURCES, Recipe
 
 ROOT = Path(__file__).parents[1]
 NOTES = ROOT / "docs" / "method_notes"
@@ -73,11 +74,17 @@ def pages() -> dict[Path, str]:
             "results": results_table(kept("cifar10-lt-short"), IN_THE_README),
         },
         ROOT / "docs" / "results.md": {
+            "cifar10-lt-published": published_table(
+                kept("cifar10-lt-published"), kept("official-code")
+            ),
             "cifar10-lt-short": results_table(kept("cifar10-lt-short")),
             "krdistill-search": search_table(kept("krdistill-search")),
             "fast-paths": fast_paths_table(kept("fast-paths")),
         },
-        ROOT / "docs" / "methods.md": {"methods": methods_in_full()},
+        ROOT / "docs" / "methods.md": {
+            "recipes": recipes_table(),
+            "methods": methods_in_full(),
+        },
         ROOT / "docs" / "cache.md": {"datasets": datasets_table(), "sizes": sizes_table()},
         EXAMPLE / "README.md": {
             "method": listing(EXAMPLE / "similarity.py"),
@@ -98,6 +105,31 @@ def filled(path: Path, generated: Mapping[str, str]) -> str:
             sys.exit(f"{path} needs a line {begin} and, below it, a line {end}.")
         text = f"{before}{begin}\n\n{part.strip()}\n\n{end}{after}"
     return text
+
+
+def recipes_table() -> str:
+    """A row for every preset."""
+    columns = (
+        "preset", "optimiser", "epochs", "batch", "learning rate", "schedule", "warm-up",
+        "weight decay", "source",
+    )  # fmt: skip
+    return table(columns, (recipe_row(name, recipe) for name, recipe in PRESETS.items()))
+
+
+def recipe_row(name: str, recipe: Recipe) -> tuple[str, ...]:
+    """A preset, with its schedule in epochs counted from 0."""
+    optimizer = recipe.optimizer + (", Nesterov" if recipe.nesterov else "")
+    batch = f"{recipe.batch_size}" + (", the last one dropped" if recipe.drop_last else "")
+    epochs = " and ".join(f"{recipe.epochs * share:g}" for share in recipe.milestones)
+    step = f"times {recipe.decay:g} at epochs {epochs}"
+    unit = "epoch" if recipe.warmup_epochs == 1 else "epochs"
+    warmup = f"{recipe.warmup_epochs} {unit} from {recipe.warmup_start:.3g} of the rate"
+    return (
+        f"`{name}`", optimizer, f"{recipe.epochs}", batch, f"{recipe.learning_rate:g}",
+        step if recipe.schedule == "step" else recipe.schedule,
+        warmup if recipe.warmup_epochs else "none", f"{recipe.weight_decay:g}",
+        linked(SOURCES[name]),
+    )  # fmt: skip
 
 
 def methods_table() -> str:
@@ -200,13 +232,72 @@ def kept(name: str) -> Any:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
+def published_table(rows: Mapping[str, Any], official: Mapping[str, Any]) -> str:
+    """Our accuracies in percent beside those of the official code and those that are published."""
+    columns = (
+        "row", "n", *SPLITS, "best epoch", "minutes", "official code, same pixels",
+        "published, other pixels", "the row's own part of the command",
+    )  # fmt: skip
+    return table(columns, (published_row(name, row, official) for name, row in rows.items()))
+
+
+def published_row(
+    name: str, row: Mapping[str, Any], official: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """One row of the published protocol, also where it has not been run."""
+    runs = list(row["runs"].values())
+    cells = [last_epoch(runs, split) for split in SPLITS] if runs else ["not run"] + ["-"] * 3
+    of_others = row["published"]
+    published = (
+        f"{of_others['accuracy']:g} ({of_others['source']}; epoch: {of_others['epoch']})"
+        if of_others
+        else "-"
+    )
+    return (
+        name, str(len(runs)), *cells, best_epoch(runs), minutes(runs) if runs else "-",
+        official_code(official.get(row["stem"])), published, f"`{row['arguments']}`",
+    )  # fmt: skip
+
+
+def last_epoch(runs: Sequence[Mapping[str, Any]], split: str) -> str:
+    """Accuracy over the seeds; of a single one with the interval of its test images."""
+    if len(runs) > 1:
+        return over_seeds([100 * run["scores"][split]["accuracy"] for run in runs])
+    accuracy, low, high = (
+        100 * runs[0]["scores"][split][one] for one in ("accuracy", "low", "high")
+    )
+    return f"{accuracy:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def best_epoch(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Mean of the seeds' best test accuracies on all classes, and the epochs they are of."""
+    best = [run["best"] for run in runs if run.get("best")]
+    if not best:
+        return "-"
+    mean = 100 * sum(one["all"] for one in best) / len(best)
+    return f"{mean:.1f} ({', '.join(str(one['epoch']) for one in best)})"
+
+
+def official_code(found: Mapping[str, Any] | None) -> str:
+    """What the authors' own code reached on our images: last and best epoch, and which code."""
+    if found is None:
+        return "-"
+    return f"{100 * found['last']:.1f}, best {100 * found['best']:.1f} ({found['code']})"
+
+
+def minutes(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Mean duration of the runs."""
+    return f"{sum(run['seconds'] for run in runs) / len(runs) / 60:.1f}"
+
+
 def results_table(rows: Mapping[str, Any], names: Iterable[str] | None = None) -> str:
     """Accuracies in percent, mean over seeds with its 95 % interval where there are three or more.
 
     An interval over two seeds spans most of the scale and says nothing; both values stand
     in its place.
     """
-    shown = rows if names is None else [name for name in names if name in rows]
+    named = rows if names is None else [name for name in names if name in rows]
+    shown = [name for name in named if rows[name]["runs"]]
     columns = ("row", "n", *SPLITS, "minutes", "the row's own part of the command")
     return table(columns, (results_row(name, rows[name]) for name in shown))
 
@@ -245,8 +336,7 @@ def results_row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
     cells = (
         over_seeds([100 * run["scores"][split]["accuracy"] for run in runs]) for split in SPLITS
     )
-    minutes = sum(run["seconds"] for run in runs) / len(runs) / 60
-    return name, str(len(runs)), *cells, f"{minutes:.1f}", f"`{row['arguments']}`"
+    return name, str(len(runs)), *cells, minutes(runs), f"`{row['arguments']}`"
 
 
 def over_seeds(values: list[float]) -> str:

@@ -14,7 +14,8 @@ from typer.main import get_command
 
 from benchmarks import cells, workers
 from benchmarks.cells import Place, Training
-from benchmarks.cifar10_lt import PUBLISHED_ROWS, SHORT_ROWS, Table, with_others
+from benchmarks.cifar10_lt import Table, with_others
+from benchmarks.rows import PUBLISHED_ROWS, SHORT_ROWS
 from ltkd_cli import runs
 from ltkd_cli.cli.app import app
 from ltkd_cli.methods.finding import find

@@ -27,7 +27,8 @@ class DecoupledDistillation(Method):
     The warm-up m rises from 1/20 to 1 over the first `warmup` share of the training. The
     authors' m is min(epoch / 20, 1), counted from 1, in 240 epochs; this one meets it where
     each epoch begins and rises evenly in between. beta is 8 by default, 6 or 2 for some of
-    their CIFAR-100 pairs; for ImageNet they use T 1, beta 0.5 and one epoch of warm-up.
+    their CIFAR-100 pairs. For ImageNet they use T 1, beta 0.5 and a warm-up of one epoch,
+    which by their count is full weight from the start: `warmup` 0.
 
     Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022 (arXiv:2203.08679);
     `standardise`: Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024
@@ -44,7 +45,9 @@ class DecoupledDistillation(Method):
         others_weight: Annotated[float, "weight beta of what it says of all other classes"] = 8.0,
         temperature: Annotated[float, "temperature T of both networks"] = 4.0,
         warmup: Annotated[
-            float, "share of the training in which the teacher's terms grow to full weight"
+            float,
+            "share of the training in which the teacher's terms grow to full weight; 0 for full "
+            "weight from the start, the authors' warm-up of 1 epoch",
         ] = 20 / 240,
         standardise: Annotated[
             bool,

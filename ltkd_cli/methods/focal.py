@@ -1,4 +1,4 @@
-"""Focal loss: cross-entropy that looks away from samples already answered well."""
+"""Focal loss: cross-entropy that counts samples less the better they are predicted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class Focal(Method):
     """Mean over samples of (1 - p_y)^gamma (-ln p_y), p = softmax of the logits [B, C].
 
     This is the softmax form, as in the LDAM-DRW code. The original, the class-balanced loss
-    and BagofTricks-LT use one sigmoid a class instead, which gives other numbers.
+    and BagofTricks-LT use one sigmoid a class instead, which gives other numbers. gamma is
+    the source's 2; the LDAM-DRW script trains with 1.
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017
     (arXiv:1708.02002).
@@ -27,7 +28,11 @@ class Focal(Method):
         self,
         task: Task,
         *,
-        gamma: Annotated[float, "gamma, how much less good answers count; 0 is plain"] = 2.0,
+        gamma: Annotated[
+            float,
+            "gamma, how much less well predicted samples count: 0 is plain, 2 the source's, 1 that "
+            "of the LDAM-DRW script",
+        ] = 2.0,
     ) -> None:
         super().__init__(task)
         self.gamma = not_negative("gamma", gamma)
