@@ -1,4 +1,4 @@
-"""BKD: distillation in which the teacher's answers are re-weighted towards rare classes."""
+"""BKD: distillation in which the teacher's probabilities are re-weighted towards rare classes."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class BalancedKnowledgeDistillation(Method):
         """`label` and `distillation`, scalars."""
         weights = deferred(self.class_weights, batch.progress, self.from_progress)
         target = (batch.teacher_logits / self.temperature + weights.log()).log_softmax(1)
-        answer = (student["logits"] / self.temperature).log_softmax(1)
-        distance = relative_entropy(target, answer).mean()
+        predicted = (student["logits"] / self.temperature).log_softmax(1)
+        distance = relative_entropy(target, predicted).mean()
         return {
             "label": F.cross_entropy(student["logits"], batch.labels),
             "distillation": self.weight * self.temperature**2 * distance,

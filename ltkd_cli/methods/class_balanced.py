@@ -24,7 +24,7 @@ class ClassBalanced(Method):
     w_c is (1 - beta) / (1 - beta^n_c), scaled to sum to C. The authors' code divides the sum
     over a batch by the number of samples B. That of LDAM-DRW and BagofTricks-LT, which defers
     the weights, divides by the sum of the batch's weights: on CIFAR-10-LT at imbalance 100
-    gradients are then six times as large. `normalise_by` says which.
+    gradients are then six times as large. `normalise_by` chooses.
 
     Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019
     (arXiv:1901.05555); deferred weights: Cao et al., NeurIPS 2019 (arXiv:1906.07413).

@@ -62,7 +62,7 @@ class Batch:
     rows: Tensor
     """Row of every image in the training set, int64 [B]."""
     teachers: tuple[Outputs, ...]
-    """What each teacher said about the very same pixels; float32."""
+    """Each teacher's outputs for the very same pixels; float32."""
     progress: Tensor
     """Share of the training that lies behind, in [0, 1); float64 scalar tensor."""
 

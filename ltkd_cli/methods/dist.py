@@ -54,11 +54,11 @@ class RelationDistillation(Method):
     def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`label`, `inter-class` and `intra-class`, scalars."""
         target = (batch.teacher_logits / self.temperature).softmax(1)
-        answer = (student["logits"] / self.temperature).softmax(1)
+        predicted = (student["logits"] / self.temperature).softmax(1)
         return {
             "label": F.cross_entropy(student["logits"], batch.labels),
-            "inter-class": self.inter_weight * (1 - correlation(target, answer, 1).mean()),
-            "intra-class": self.intra_weight * (1 - correlation(target, answer, 0).mean()),
+            "inter-class": self.inter_weight * (1 - correlation(target, predicted, 1).mean()),
+            "intra-class": self.intra_weight * (1 - correlation(target, predicted, 0).mean()),
         }
 
 

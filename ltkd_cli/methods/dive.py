@@ -1,4 +1,4 @@
-"""DiVE: distils a balanced teacher, whose soft answers act as examples of rare classes."""
+"""DiVE: distils a balanced teacher, whose soft outputs act as examples of rare classes."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class DistillingVirtualExamples(Method):
     def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`label` and `distillation`, scalars."""
         target = (batch.teacher_logits / self.teacher_temperature).log_softmax(1)
-        answer = (student["logits"] / self.temperature).log_softmax(1)
-        distance = relative_entropy(target, answer).mean()
+        predicted = (student["logits"] / self.temperature).log_softmax(1)
+        distance = relative_entropy(target, predicted).mean()
         label = F.cross_entropy(student["logits"] + self.log_prior, batch.labels)
         return {
             "label": (1 - self.weight) * label,

@@ -1,4 +1,4 @@
-"""DKD: what the teacher says of the label, and of all other classes, with separate weights."""
+"""DKD: the teacher's probabilities of the label and of all other classes, weighted apart."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class DecoupledDistillation(Method):
         self,
         task: Task,
         *,
-        target_weight: Annotated[float, "weight alpha of what the teacher says of the label"] = 1.0,
-        others_weight: Annotated[float, "weight beta of what it says of all other classes"] = 8.0,
+        target_weight: Annotated[float, "weight alpha of the label's probability"] = 1.0,
+        others_weight: Annotated[float, "weight beta of the other classes' probabilities"] = 8.0,
         temperature: Annotated[float, "temperature T of both networks"] = 4.0,
         warmup: Annotated[
             float,

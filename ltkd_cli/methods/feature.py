@@ -41,8 +41,8 @@ class FeatureRegression(Method):
 
     def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`label` and `feature`, scalars."""
-        answer = self.projector(student["features"])
+        matched = self.projector(student["features"])
         return {
             "label": F.cross_entropy(student["logits"], batch.labels),
-            "feature": self.weight * F.mse_loss(answer, batch.teachers[0]["features"]),
+            "feature": self.weight * F.mse_loss(matched, batch.teachers[0]["features"]),
         }

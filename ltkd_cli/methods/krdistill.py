@@ -142,8 +142,8 @@ class _BalancedRepresentation(nn.Module):
         pull = self.pulls[labels]
         own = self.means[labels] if self.of_class else F.normalize(taught, dim=1)
         target = F.normalize((1 - pull) * own + pull * self.anchors[labels], dim=1)
-        answer = F.normalize(self.projector(features), dim=1)
-        return (1 - (answer * target).sum(1)).mean()
+        unit = F.normalize(self.projector(features), dim=1)
+        return (1 - (unit * target).sum(1)).mean()
 
 
 def exchange_with_label(logits: Tensor, labels: Tensor) -> Tensor:

@@ -85,17 +85,17 @@ class MultipleExperts(Method):
     def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`label` and `experts`, scalars; in training, keeps track of the accuracies."""
         experts = cast(list[_Expert], self.experts)
-        answers = [expert.answer(batch) for expert in experts]
+        logits_of = [expert.logits(batch) for expert in experts]
         logits = student["logits"]
         if self.curriculum:
             logits = logits * curriculum_weights(self.starts[batch.rows], batch.progress)[:, None]
         distillation = logits.new_zeros(())
-        for expert, answer in zip(experts, answers, strict=True):
-            distance = divergence(answer, logits[:, expert.classes], self.temperature)
+        for expert, taught in zip(experts, logits_of, strict=True):
+            distance = divergence(taught, logits[:, expert.classes], self.temperature)
             distillation = distillation + self._weight_of(expert) * distance
         if self.training:
-            for expert, answer in zip(experts, answers, strict=True):
-                expert.count(answer, student["logits"].detach(), batch.labels)
+            for expert, taught in zip(experts, logits_of, strict=True):
+                expert.count(taught, student["logits"].detach(), batch.labels)
         return {
             "label": F.cross_entropy(logits, batch.labels),
             "experts": self.weight * distillation,
@@ -106,11 +106,11 @@ class MultipleExperts(Method):
 
 
 class _Expert(nn.Module):
-    """What one teacher says about one group of classes, and how the student compares."""
+    """One teacher of one group of classes, and how the student compares with it."""
 
     classes: Tensor
     place: Tensor
-    hits: Tensor
+    correct: Tensor
 
     def __init__(self, number: int, classes: list[int], all_classes: int) -> None:
         super().__init__()
@@ -119,10 +119,10 @@ class _Expert(nn.Module):
         places[classes] = torch.arange(len(classes))
         self.register_buffer("classes", torch.tensor(classes), persistent=False)
         self.register_buffer("place", places, persistent=False)
-        # Decayed counts of right answers, the student's and the expert's.
-        self.register_buffer("hits", torch.zeros(2))
+        # Decayed counts of correct predictions, the student's and the expert's.
+        self.register_buffer("correct", torch.zeros(2))
 
-    def answer(self, batch: Batch) -> Tensor:
+    def logits(self, batch: Batch) -> Tensor:
         """The expert's logits for its own classes [B, C_g]; the others mean nothing."""
         logits = batch.teachers[self.number]["logits"]
         return logits[:, self.classes]
@@ -131,22 +131,22 @@ class _Expert(nn.Module):
         """Whether each label [B] is one of the expert's classes."""
         return self.place[labels] >= 0
 
-    def confidence(self, answer: Tensor, labels: Tensor) -> Tensor:
+    def confidence(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Probability [B] that the expert gives the label; 0 for other experts' labels."""
         place = self.place[labels].clamp(min=0)[:, None]
-        return answer.softmax(1).gather(1, place)[:, 0] * self.knows(labels)
+        return logits.softmax(1).gather(1, place)[:, 0] * self.knows(labels)
 
     def weight(self) -> Tensor:
         """w_g in [0, 1], from the accuracies of the batches so far."""
-        smallest = torch.finfo(self.hits.dtype).tiny
-        ratio = self.hits[0] / self.hits[1].clamp(min=smallest)
+        smallest = torch.finfo(self.correct.dtype).tiny
+        ratio = self.correct[0] / self.correct[1].clamp(min=smallest)
         return ((1 - ratio) / (1 - FULL_WEIGHT_BELOW)).clamp(0, 1)
 
-    def count(self, answer: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Adds a batch to the running counts of right answers on the expert's classes."""
-        right = torch.stack([logits.argmax(1) == labels, answer.argmax(1) == self.place[labels]])
+    def count(self, taught: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Adds a batch to the running counts of correct predictions on the expert's classes."""
+        right = torch.stack([logits.argmax(1) == labels, taught.argmax(1) == self.place[labels]])
         new = (right & self.knows(labels)).sum(1)
-        self.hits.mul_(TALLY_DECAY).add_(new)
+        self.correct.mul_(TALLY_DECAY).add_(new)
 
 
 def starting_weights(task: Task, experts: list[_Expert]) -> Tensor:

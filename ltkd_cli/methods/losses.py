@@ -91,7 +91,7 @@ def standardise(logits: Tensor) -> Tensor:
 def weighted_cross_entropy(
     logits: Tensor, labels: Tensor, weights: Tensor, normalise_by: str
 ) -> Tensor:
-    """Sum over samples of w_y CE(z, y), divided by what `normalise_by` says; a scalar.
+    """Sum over samples of w_y CE(z, y), divided as `normalise_by` names it; a scalar.
 
     `batch-size` divides by B, `batch-weights` by the sum of the batch's w_y; from logits
     [B, C], labels [B] and class weights [C].

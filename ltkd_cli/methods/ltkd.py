@@ -1,4 +1,4 @@
-"""LTKD: a biased teacher's answer, taken apart by class groups and balanced between them."""
+"""LTKD: a biased teacher's probabilities, split by class groups and balanced between them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LongTailedDistillation(Method):
     p_G [B, 3] is the teacher's probability of a group at temperature T, q_G the student's.
     KL(p || q) is the sum of KL(p_G || q_G) and sum_G p_G KL(p within G || q within G). LTKD
     corrects both parts. `rebalance` scales p_G so that its three sums over the batch are
-    equal, then renormalises every sample; it depends on the batch, and a batch of one says
+    equal, then renormalises every sample; it depends on the batch, and a batch of one has
     1/3 each. `reweight` replaces the weight p_G of the second part by 1. The mean is taken
     over samples, and the labels' cross-entropy has weight 1.
 
@@ -66,12 +66,12 @@ class LongTailedDistillation(Method):
     def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`label`, `between-groups` and `within-groups`, scalars."""
         teacher = self._groups(batch.teacher_logits)
-        answer = self._groups(student["logits"])
+        predicted = self._groups(student["logits"])
         scale = self.temperature**2
         return {
             "label": F.cross_entropy(student["logits"], batch.labels),
-            "between-groups": scale * self.between_weight * self._between(teacher, answer),
-            "within-groups": scale * self.within_weight * self._within(teacher, answer),
+            "between-groups": scale * self.between_weight * self._between(teacher, predicted),
+            "within-groups": scale * self.within_weight * self._within(teacher, predicted),
         }
 
     def _groups(self, logits: Tensor) -> Sequence[Tensor]:

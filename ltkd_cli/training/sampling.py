@@ -10,9 +10,6 @@ from torch import Tensor
 
 from ..rng import counter_hash
 
-SAMPLERS = ("instance", "class-balanced")
-"""`instance` draws every row once an epoch; `class-balanced` every class equally often."""
-
 UNLIMITED_VIEWS = 1 << 40
 """Number of views of a row where no cache limits them."""
 
@@ -28,7 +25,7 @@ class Draws:
 
 
 def batches_of(draws: int, batch_size: int) -> int:
-    """Batches that so many draws make; a last one of a single image is left out.
+    """Batches of so many sampled rows; a last one of a single image is left out.
 
     Batch normalisation has nothing to normalise by where one image leaves one value a channel.
     """
@@ -37,7 +34,7 @@ def batches_of(draws: int, batch_size: int) -> int:
 
 
 def whole_batches(draws: Draws, batch_size: int) -> Draws:
-    """The draws without the last ones that fill no batch; all of them where they fill none."""
+    """The sampled rows without the last, which fill no batch; all where there is no full one."""
     filled = len(draws.rows) // batch_size * batch_size or len(draws.rows)
     return Draws(draws.rows[:filled], draws.views[:filled])
 
@@ -45,8 +42,9 @@ def whole_batches(draws: Draws, batch_size: int) -> Draws:
 def draw_epoch(
     labels: Tensor, sampler: str, seed: int, epoch: int, view_counts: Tensor | None = None
 ) -> Draws:
-    """The N draws of an epoch over a training set with `labels` [N].
+    """The N rows that an epoch samples from a training set with `labels` [N], and their views.
 
+    The sampler `instance` takes every row once, `class-balanced` every class equally often.
     `view_counts` int64 [N] limits the views of each row; without it views are unlimited.
     Within an epoch the views of a row that is drawn again differ until all are used.
     """

@@ -186,7 +186,7 @@ def test_accuracies_move_in_training_only_and_are_saved(make_task, make_batch):
     student, batch = make_batch(task, 30)
     method, resumed = MultipleExperts(task), MultipleExperts(task)
     method.eval()(perfect(task, batch), batch)
-    assert not method.experts[0].hits.any()
+    assert not method.experts[0].correct.any()
     method.train()(perfect(task, batch), batch)
     resumed.load_state_dict(method.state_dict())
     torch.testing.assert_close(resumed(student, batch), method(student, batch), rtol=0, atol=0)
