@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Every method on CIFAR-10-LT by the published protocol: imbalance 100, ResNet-32 as teacher and
-# student, the ldam recipe (200 epochs), three seeds, last epoch. Made for a GPU; stop it at any
-# time, finished cells are not run again. Further options go to the script, for instance
-#   bash examples/cifar10_lt.sh --data PATH/TO/IMAGE/FOLDER --methods kd,bkd,dive
-#   bash examples/cifar10_lt.sh --student resnet20 --epochs 20 --seeds 0,1 --workers 2   # two cores
+# The published protocol on CIFAR-10-LT, imbalance 100: ResNet-32 teachers and students, each row by
+# the recipe of its published figure, 200 epochs. Stop it at any time; it goes on where it stopped.
+# A training takes a processor core about 1.5 hours and a GPU minutes. Further options go to the
+# script, for instance
+#   bash examples/cifar10_lt.sh --data PATH/TO/IMAGE/FOLDER --rows bkd,dive --seeds 0 --workers 2
+#   bash examples/cifar10_lt.sh --short --runs runs-short --workers 2   # 30 epochs, all methods
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec "${PYTHON:-.venv/bin/python}" -m benchmarks.cifar10_lt --data cifar10-lt --data-root data "$@"
