@@ -7,11 +7,12 @@ from pathlib import Path
 
 from ..errors import DataError, UsageError
 from .cifar import SETS, load_cifar
-from .decoded import Progress
+from .contents import Progress
 from .digits import NAME, load_digits
-from .folder import load_folder
+from .filedata import data_of_splits
+from .folder import find_folder
 from .imageset import Data, DataSpec, Images, ImageSet
-from .lists import load_lists
+from .lists import find_lists
 
 __all__ = ["BUILT_IN", "Data", "DataSpec", "ImageSet", "Images", "load"]
 
@@ -38,10 +39,10 @@ def load(spec: DataSpec, progress: Progress | None = None) -> Data:
     if spec.data in SETS:
         return load_cifar(spec)
     if _is_list(spec.data):
-        return load_lists(spec, progress)
+        return data_of_splits(find_lists(spec), progress)
     if not Path(spec.data).expanduser().exists():
         raise _unknown(spec.data)
-    return load_folder(spec, progress)
+    return data_of_splits(find_folder(spec), progress)
 
 
 def _is_list(data: str) -> bool:
