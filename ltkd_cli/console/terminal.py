@@ -62,6 +62,11 @@ def result(text: str) -> None:
     _show(STDOUT, Text(text))
 
 
+def result_text(text: Text) -> None:
+    """The same with parts in colour or bold."""
+    _show(STDOUT, text)
+
+
 def styled(markup: str) -> None:
     """Text in rich's markup, to stdout."""
     _show(STDOUT, Text.from_markup(markup))

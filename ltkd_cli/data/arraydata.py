@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from .contents import Contents
 from .decode import Pixels, channels_first, square
 from .images import ResidentImages
 from .imageset import ImageSet, fingerprint
@@ -26,12 +24,6 @@ class Labelled:
     def take(self, rows: NDArray[np.int64]) -> Labelled:
         """The images of some rows, in their order."""
         return Labelled(self.images[rows], self.labels[rows])
-
-    def hashes(self) -> Contents:
-        """SHA-256 of the pixels of every image, [N, 32]."""
-        images = np.ascontiguousarray(self.images)
-        whole = b"".join(hashlib.sha256(image.data).digest() for image in images)
-        return np.frombuffer(whole, np.uint8).reshape(-1, 32)
 
 
 def image_set(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .contents import Contents
 from .failures import name_some
 from .files import Listing
+from .imageset import ImageSet
 
 TRAIN, TEST = 0, 1
 """Numbers of the first two splits."""
@@ -31,6 +32,14 @@ class Marked:
     def name(self, row: int) -> str:
         """What messages call an image."""
         return f"{self.listing.split}/{self.listing.keys[row]}"
+
+
+def mark(images: ImageSet) -> Marked:
+    """The images of a set that came as an array; each is called by its row."""
+    keys = tuple(map(str, range(len(images.labels))))
+    labels = images.labels.numpy()
+    listing = Listing(images.name, images.split, "", keys, labels, images.class_names)
+    return Marked(listing, images.images.hashes())
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,12 @@ def decode(file: Encoded, size: int) -> Pixels:
     the size already stays clean. Raises whatever Pillow raises, and UnknownRange.
     """
     with Image.open(file) as image:
-        return channels_first(square(_rgb(_upright(image), image.format), size))
+        return pixels_of(image, size)
+
+
+def pixels_of(image: Image.Image, size: int) -> Pixels:
+    """The same of an image file that is open already."""
+    return channels_first(square(_rgb(_upright(image), image.format), size))
 
 
 def attempt(file: Encoded, size: int, name: str = "") -> Pixels | Failure:

@@ -42,13 +42,13 @@ def data_of_splits(splits: Splits, progress: Progress | None) -> Data:
             splits.filling,
         )
     train, held = hold_out(splits.train, spec)
-    train = _subset(train, spec)
+    train = long_tailed(train, spec)
     validation = _validation(splits, held)
     listings = [train, splits.test, *([validation] if validation else [])]
     encoded = [listing.open() for listing in listings]
     for each in encoded:
         each.contents(progress)
-    size = spec.image_size or _own_size(encoded[0])
+    size = spec.image_size or own_size(encoded[0])
     images = open_images(encoded, size, progress)
     sets = [_image_set(*parts) for parts in zip(listings, encoded, images, strict=True)]
     mean, std = _statistics(encoded[0], images[0])
@@ -79,7 +79,8 @@ def _validation(splits: Splits, held: Listing | None) -> Listing | None:
     return replace(held, split=SPLIT)
 
 
-def _subset(listing: Listing, spec: DataSpec) -> Listing:
+def long_tailed(listing: Listing, spec: DataSpec) -> Listing:
+    """The long-tailed subset that the spec asks for, if it asks for one."""
     if spec.imbalance is None:
         return listing
     classes = len(listing.class_names)
@@ -99,7 +100,7 @@ def _image_set(listing: Listing, encoded: EncodedImages, images: Images) -> Imag
     return ImageSet(listing.name, listing.split, images, labels, names, mark, earlier)
 
 
-def _own_size(encoded: EncodedImages) -> int:
+def own_size(encoded: EncodedImages) -> int:
     """The common size of small images, or the usual size of photographs."""
     return int(remembered(f"{encoded.version}-size", 1, lambda: [_find_size(encoded)])[0])
 

@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .groups import Groups
@@ -41,6 +43,10 @@ class DataSpec:
     """Whether missing CIFAR files may be fetched."""
 
 
+HASHED_AT_ONCE = 1024
+"""Images in memory at once."""
+
+
 class Images(ABC):
     """N images of one size, read by row."""
 
@@ -59,6 +65,13 @@ class Images(ABC):
     @abstractmethod
     def gather(self, rows: Tensor) -> Tensor:
         """Images uint8 [B, 3, H, W] of `rows`, int64 [B] on the CPU."""
+
+    def hashes(self) -> NDArray[np.uint8]:
+        """SHA-256 of the pixels of every image, [N, 32]."""
+        rows = torch.split(torch.arange(len(self)), HASHED_AT_ONCE)
+        images = (image for part in rows for image in self.gather(part).numpy())
+        whole = b"".join(hashlib.sha256(image.tobytes()).digest() for image in images)
+        return np.frombuffer(whole, np.uint8).reshape(-1, 32)
 
 
 @dataclass(frozen=True)

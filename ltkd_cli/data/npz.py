@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, DataMismatch, UsageError
 from .arraydata import Labelled, image_set
-from .checks import Marked, warnings_of
+from .checks import mark, warnings_of
 from .failures import printable
 from .filedata import LARGEST_SMALL_SIZE, PHOTOGRAPH_SIZE
-from .files import Listing
 from .groups import group_classes
 from .heldout import SPLIT, hold_out
 from .imageset import Data, DataSpec
@@ -62,7 +61,7 @@ def load_npz(spec: DataSpec) -> Data:
     labelled = {"train": train, test_split: test, **({SPLIT: validation} if validation else {})}
     sets = {split: image_set(name, split, each, names, size) for split, each in labelled.items()}
     mean, std = channel_statistics(sets["train"].images)
-    marked = [_marked(name, split, each, names) for split, each in labelled.items()]
+    marked = [mark(each) for each in sets.values()]
     return Data(
         spec=replace(spec, image_size=size),
         name=name,
@@ -174,12 +173,6 @@ def _own_size(images: NDArray[np.uint8]) -> int:
     """The size of small images, or the usual size of photographs."""
     side = min(images.shape[1:3])
     return side if max(images.shape[1:3]) <= LARGEST_SMALL_SIZE else PHOTOGRAPH_SIZE
-
-
-def _marked(name: str, split: str, content: Labelled, class_names: tuple[str, ...]) -> Marked:
-    keys = tuple(map(str, range(len(content.labels))))
-    listing = Listing(name, split, "", keys, content.labels, class_names)
-    return Marked(listing, content.hashes())
 
 
 def _kind(array: NDArray[Any]) -> str:
