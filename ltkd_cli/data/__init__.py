@@ -12,6 +12,7 @@ from .cifar import SETS, load_cifar
 from .coco import read_json
 from .contents import Progress
 from .digits import NAME, load_digits
+from .failures import is_control, printable
 from .filedata import data_of_splits
 from .folder import find_folder
 from .huggingface import PREFIX, find_dataset, is_dataset
@@ -104,6 +105,13 @@ def check(spec: DataSpec) -> None:
             f"--validation takes a number of images of each class, not {spec.validation}.",
             "--validation 20",
         )
+    for path in filter(None, (spec.data, spec.root, spec.test_list)):
+        if any(map(is_control, path)):
+            raise UsageError(
+                f"The path {printable(path)} is not plain text in UTF-8, so that neither runs nor "
+                "caches could name it.",
+                "rename it, or give a link to it",
+            )
     listed = _ending(spec.data) in LISTS
     if spec.root and spec.data not in SETS and not listed:
         raise UsageError(
