@@ -124,14 +124,15 @@ def _entry(line: str, place: str) -> tuple[str, int]:
             f"{place} is not an image path followed by a class number: {_shown(line)!r}.",
             "each line is: PATH LABEL, with labels from 0",
         )
-    if len(label.lstrip("0")) > len(str(LARGEST_LABEL)) or int(label) > LARGEST_LABEL:
+    digits = label.lstrip("0") or "0"
+    if len(digits) > len(str(LARGEST_LABEL)) or int(digits) > LARGEST_LABEL:
         raise DataError(
             f"{place} has class number {_shown(label)}; they go up to {LARGEST_LABEL:,}.",
             "number the classes from 0 without gaps",
         )
     if "\0" in key:
         raise DataError(f"{place} names a file with a zero byte: {_shown(line)}.", "correct it")
-    return key.strip(), int(label)
+    return key.strip(), int(digits)
 
 
 def _class_names(labels: NDArray[np.int64], train_list: Path) -> tuple[str, ...]:
