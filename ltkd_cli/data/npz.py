@@ -78,7 +78,8 @@ def load_npz(spec: DataSpec) -> Data:
 
 def _read(path: Path) -> dict[str, Labelled]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} is a single array, not an archive of several.", FORM)
             names = [name for name in ("train", "val", "test") if f"{name}_images" in archive]
