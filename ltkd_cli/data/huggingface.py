@@ -35,6 +35,9 @@ from .table import ONE_LABEL, Table, class_names_of, listing_of, unused_classes
 PREFIX = "hf:"
 """Before the path of a dataset, where its files do not tell by themselves."""
 
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+"""The last bytes of an Arrow stream."""
+
 LABELS = ("label", "labels", "fine_label")
 """The column of the labels where several hold classes, the first that there is."""
 
@@ -141,11 +144,7 @@ def _split_folders(folder: Path) -> dict[str, str]:
 def _shards(folder: Path) -> Shards:
     """The Arrow files of one split, opened and checked."""
     arrow = import_pyarrow("hf")
-    entries = _json(folder / "state.json").get("_data_files")
-    names = [each.get("filename") if isinstance(each, dict) else None for each in entries or []]
-    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
-        raise DataError(f"{folder}/state.json does not name its Arrow files.", SAVING)
-    files = tuple(folder / str(name) for name in names)
+    files = _arrow_files(folder)
     tables = [_table(arrow, file) for file in files]
     if any(table.schema != tables[0].schema for table in tables):
         raise DataMismatch(f"The Arrow files of {folder} have different columns.", SAVING)
@@ -159,13 +158,28 @@ def _shards(folder: Path) -> Shards:
     return Shards(folder, files, images, found, stamps.astype(np.int64))
 
 
+def _arrow_files(folder: Path) -> tuple[Path, ...]:
+    entries = _json(folder / "state.json").get("_data_files")
+    entries = entries if isinstance(entries, list) else []
+    names = [each.get("filename") if isinstance(each, dict) else None for each in entries]
+    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise DataError(f"{folder}/state.json does not name its Arrow files.", SAVING)
+    return tuple(folder / str(name) for name in names)
+
+
 def _table(arrow: Any, file: Path) -> Any:
     """The table in an Arrow file, mapped; DataError where it is damaged."""
     check_file(file)
     try:
-        table = arrow.ipc.open_stream(arrow.memory_map(str(file))).read_all()
+        mapped = arrow.memory_map(str(file))
+        mapped.seek(max(0, mapped.size() - len(END_OF_STREAM)))
+        if mapped.read() != END_OF_STREAM:
+            raise OSError("its end is missing")
+        mapped.seek(0)
+        table = arrow.ipc.open_stream(mapped).read_all()
         table.validate(full=True)
-    except (OSError, arrow.ArrowException) as error:
+        table.column_names  # noqa: B018 - raises where they are no UTF-8
+    except (OSError, ValueError, arrow.ArrowException) as error:
         raise DataError(
             f"{file} cannot be read as Arrow: {printable(str(error).splitlines()[0])}.",
             f"ls -l {file}",

@@ -35,7 +35,7 @@ def read_parquet(path: Path) -> Table:
             names = {name: parquet.schema_arrow.names[place] for name, place in columns.items()}
             read = parquet.read(columns=list(names.values()))
             read.validate(full=True)
-    except (OSError, arrow.ArrowException) as error:
+    except (OSError, ValueError, arrow.ArrowException) as error:
         raise DataError(
             f"{path} cannot be read as Parquet: {printable(str(error).splitlines()[0])}.",
             f"ls -l {path}",
