@@ -127,8 +127,8 @@ def _of_classes(
         yield Finding("near-empty-class", False, text, advice)
     if barely:
         text = (
-            f"{len(barely):,} classes have fewer than {FEW_TEST} test images, so their own "
-            f"accuracies say little: {name_some(barely)}."
+            f"Classes of fewer than {FEW_TEST} test images, whose own accuracies say little: "
+            f"{len(barely):,} ({name_some(barely)})."
         )
         yield Finding("barely-tested-class", False, text, "report groups, not single classes")
 
@@ -156,22 +156,22 @@ def _of_same(marked: Sequence[Marked]) -> Iterator[Finding]:
             "shared",
             True,
             lambda each: len(each.splits()) > 1,
-            "images lie in more than one split, byte for byte the same, so a score on them is "
-            "no evidence",
+            "Images that lie in more than one split, byte for byte the same, so that a score on "
+            "them is no evidence",
             "remove them from all splits but one",
         ),
         (
             "two-labels",
             True,
             lambda each: len(each.labels(marked)) > 1,
-            "images are in two classes at once, byte for byte the same",
+            "Images that are in two classes at once, byte for byte the same",
             "decide which class is right",
         ),
         (
             "repeated",
             False,
             lambda each: len(each.splits()) == 1 and len(each.labels(marked)) == 1,
-            "images are there more than once in one class of one split",
+            "Images that are there more than once in one class of one split",
             "remove the copies if they are not meant",
         ),
     )
@@ -179,7 +179,7 @@ def _of_same(marked: Sequence[Marked]) -> Iterator[Finding]:
         chosen = [each for each in same if belongs(each)]
         if chosen:
             words = tuple(each.in_words(marked) for each in islice(chosen, EXAMPLES))
-            said = f"{len(chosen):,} {text}: {name_some(words[:3])}."
+            said = f"{text}: {len(chosen):,} ({name_some(words[:3])})."
             yield Finding(kind, serious, said, advice, words)
 
 
@@ -201,7 +201,7 @@ def _of_files(
         seen += zip(names, inspect(each, report), strict=True)
     broken = [f"{name} ({each.reason})" for name, each in seen if isinstance(each, Failure)]
     if broken:
-        text = f"{len(broken):,} of {total:,} images cannot be read: {name_some(broken)}."
+        text = f"Images that cannot be read: {len(broken):,} of {total:,} ({name_some(broken)})."
         yield Finding("unreadable", True, text, "replace or remove them", tuple(broken[:EXAMPLES]))
     size = spec.image_size or own_size(encoded[TRAIN])
     yield from _of_odd([(n, each) for n, each in seen if isinstance(each, Inspected)], size)
@@ -214,36 +214,41 @@ def _of_odd(seen: Sequence[tuple[str, Inspected]], size: int) -> Iterator[Findin
         (
             "tiny",
             lambda each: 2 * each.short < size,
-            f"are enlarged more than twofold to {size} pixels",
+            f"that are enlarged more than twofold, to {size} pixels",
             f"--image-size {max(1, min((each.short for _, each in seen), default=size))}, or "
             "leave them out",
         ),
         (
             "elongated",
             lambda each: each.aspect > EXTREME_ASPECT,
-            f"are more than {EXTREME_ASPECT:g} times as long as wide, and only the square in "
-            "their centre is used",
+            f"more than {EXTREME_ASPECT:g} times as long as wide, of which only the square in "
+            "the centre is used",
             "crop them to what matters",
         ),
         (
             "grey",
             lambda each: each.mode in GREY and grey < len(seen),
-            "are grey among images in colour",
+            "in grey among images in colour",
             "check that it is not the class that decides which are grey",
         ),
-        ("cmyk", lambda each: each.mode == "CMYK", "are CMYK, converted without a profile", ""),
+        ("cmyk", lambda each: each.mode == "CMYK", "in CMYK, converted without a profile", ""),
         (
             "deep",
             lambda each: each.mode in DEEP,
-            "have more than 8 bits a channel, of which the upper 8 are used",
+            "of more than 8 bits a channel, of which the upper 8 are used",
             "scale them to 8 bits yourself if their values fill only a part of the range",
         ),
-        ("animated", lambda each: each.frames > 1, "have several frames; the first is used", ""),
+        (
+            "animated",
+            lambda each: each.frames > 1,
+            "of several frames, of which the first is used",
+            "",
+        ),
     )
     for kind, belongs, text, advice in kinds:
         names = tuple(name for name, each in seen if belongs(each))
         if names:
-            said = f"{len(names):,} of {len(seen):,} images {text}: {name_some(names[:3])}."
+            said = f"Images {text}: {len(names):,} of {len(seen):,} ({name_some(names[:3])})."
             yield Finding(kind, False, said, advice, names[:EXAMPLES])
 
 

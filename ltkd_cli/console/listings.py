@@ -236,9 +236,7 @@ def _rarest_third(data: Data, counts: list[int]) -> str:
     classes = group_classes(counts, "rank").classes("tail")
     test = data.test.class_counts()
     images = sum(test[c] for c in classes)
-    return (
-        f"{len(classes)} classes, with {images:,} {data.test.split} images to tell their accuracy"
-    )
+    return f"classes {len(classes)}, {data.test.split} images that tell their accuracy {images:,}"
 
 
 def _histogram(data: Data, counts: list[int]) -> Iterable[str]:

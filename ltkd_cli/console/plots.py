@@ -14,6 +14,9 @@ from ..errors import UsageError
 MAX_NAMED = 30
 """Classes whose names fit below the bars."""
 
+MAX_LETTERS = 30
+"""Of a class name below its bar."""
+
 COLOURS = {"head": "#2e7d32", "medium": "#f9a825", "tail": "#c62828"}
 
 
@@ -39,7 +42,7 @@ def class_counts(data: Data, path: Path) -> None:
     axes.set_ylabel("training images")
     axes.set_xlabel("class, the largest first")
     if len(counts) <= MAX_NAMED:
-        names = [data.train.class_names[c] for c in order]
+        names = [data.train.class_names[c][:MAX_LETTERS] for c in order]
         turn = 0 if max(map(len, names)) <= 3 else 45
         side = "right" if turn else "center"
         axes.set_xticks(range(len(counts)), names, rotation=turn, ha=side, parse_math=False)

@@ -85,17 +85,18 @@ def warnings_of(name: str, splits: Sequence[Marked]) -> Iterator[str]:
         for split, row in each.places
         if split == TEST and TRAIN in each.splits()
     )
-    if leaked:
-        tested = len(splits[TEST].contents)
-        which = "All" if len(leaked) == tested else f"{len(leaked):,} of the"
+    tested = len(splits[TEST].contents)
+    if leaked and len(leaked) == tested:
+        yield f"All {tested:,} test images of {name} are training images as well, byte for byte."
+    elif leaked:
         examples = name_some([splits[TEST].name(row) for row in leaked])
         yield (
-            f"{which} {tested:,} test images of {name} are training images as well, byte for "
-            f"byte: {examples}."
+            f"Test images of {name} that are training images as well, byte for byte: "
+            f"{len(leaked):,} of {tested:,} ({examples})."
         )
     if torn := [each for each in same if len(each.labels(splits)) > 1]:
         examples = name_some([each.in_words(splits) for each in torn])
-        yield f"{len(torn):,} images of {name} are in two classes at once: {examples}."
+        yield f"Images of {name} that are in two classes at once: {len(torn):,} ({examples})."
 
 
 def _equal_rows(marks: Contents) -> Iterator[NDArray[np.int64]]:

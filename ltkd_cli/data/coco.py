@@ -118,7 +118,7 @@ def _category_names(path: Path, categories: list[dict[str, Any]]) -> Mapping[Id,
 def _unlabelled(path: Path, files: list[str]) -> tuple[str, ...]:
     if not files:
         return ()
-    return (f"{len(files):,} images of {path} have no annotation and are left out.",)
+    return (f"Images of {path} without an annotation, which are left out: {len(files):,}.",)
 
 
 def _entries(path: Path, whole: dict[str, Any], name: str) -> list[dict[str, Any]]:

@@ -92,7 +92,8 @@ def _read(path: Path) -> dict[str, Labelled]:
         raise DataError(f"There was not enough memory to read {path}.", "free -h") from error
     except Exception as error:  # its readers raise whatever broken bytes make them trip over
         raise DataError(
-            f"{path} cannot be read as a NumPy archive: {printable(str(error))}.", f"ls -l {path}"
+            f"{path} cannot be read as a NumPy archive: {printable(str(error)[:200])}.",
+            f"ls -l {path}",
         ) from error
 
 

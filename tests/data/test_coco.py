@@ -110,7 +110,9 @@ def test_images_without_annotation_are_left_out_and_counted(write):
     whole["images"].append({"id": 500, "file_name": "nowhere.png"})
     data = load(write(whole))
     assert len(data.train.labels) == 4
-    assert any("1 images" in text and "no annotation" in text for text in data.warnings)
+    assert any(
+        text.endswith("without an annotation, which are left out: 1.") for text in data.warnings
+    )
 
 
 def test_categories_without_training_images_are_left_out_and_named(write):
