@@ -24,7 +24,18 @@ from .parquet import read_parquet
 from .splits import Splits
 from .table import find_table
 
-__all__ = ["BUILT_IN", "Data", "DataSpec", "ImageSet", "Images", "absolute", "find", "load"]
+__all__ = [
+    "BUILT_IN",
+    "Data",
+    "DataSpec",
+    "ImageSet",
+    "Images",
+    "absolute",
+    "check",
+    "find",
+    "has_files",
+    "load",
+]
 
 BUILT_IN = (NAME, *SETS)
 """Names of the sets that need no folder."""

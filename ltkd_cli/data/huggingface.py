@@ -49,7 +49,6 @@ class Shards:
     """The Arrow files of one split, mapped into memory."""
 
     folder: Path
-    files: tuple[Path, ...]
     images: Any
     """pyarrow.ChunkedArray of structs `bytes`, `path`."""
     table: Table
@@ -155,7 +154,7 @@ def _shards(folder: Path) -> Shards:
     images, labels, classes = _columns(folder, table)
     rows = [str(row) for row in range(len(labels))]
     found = Table(folder, rows, labels, classes=classes)
-    return Shards(folder, files, images, found, stamps.astype(np.int64))
+    return Shards(folder, images, found, stamps.astype(np.int64))
 
 
 def _arrow_files(folder: Path) -> tuple[Path, ...]:

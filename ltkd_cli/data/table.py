@@ -24,6 +24,9 @@ ONE_LABEL = "softmax distillation is for one label an image; use a set with sing
 NEGATIVE = re.compile(r"-\d+")
 """What some files write for want of a label."""
 
+LISTED = re.compile(r"""\[.*[,'"].*\]|\{.*[,'"].*\}""")
+"""A list or set as Python and JSON write it."""
+
 SEPARATORS = ("|", ";", ",")
 """What parts several labels in one field."""
 
@@ -93,7 +96,10 @@ def find_table(spec: DataSpec, read: Read) -> Splits:
 
 
 def _parts(spec: DataSpec, table: Table, read: Read) -> tuple[dict[str, Table], Path | None]:
-    """The table of every split, and the path of the test table where that is a file of its own."""
+    """The table of every split, and the path of the test table where that is a file of its own.
+
+    A test table that is given takes the place of test images in the first.
+    """
     parts = _by_split(table)
     if "train" not in parts:
         raise DataError(
@@ -105,7 +111,8 @@ def _parts(spec: DataSpec, table: Table, read: Read) -> tuple[dict[str, Table], 
     check_file(path)
     found = read(path)
     _check(found)
-    return {"train": parts["train"], split_named(path): _test_part(found)}, path
+    parts.pop("test", None)
+    return {**parts, split_named(path): _test_part(found)}, path
 
 
 def _test_part(table: Table) -> Table:
@@ -171,7 +178,7 @@ def _check(table: Table) -> None:
 
 def _is_several(label: str, known: set[str]) -> bool:
     """Whether a label is written as a list, or is made of labels that others have."""
-    if label.startswith(("[", "{", "(")) and label.endswith(("]", "}", ")")):
+    if LISTED.fullmatch(label):
         return True
     parts = next((label.split(mark) for mark in SEPARATORS if mark in label), [])
     return len(parts) > 1 and all(part.strip() in known for part in parts)
@@ -192,7 +199,8 @@ def class_names_of(train: Table) -> tuple[str, ...]:
 
 def unused_classes(train: Table, class_names: tuple[str, ...]) -> Iterable[str]:
     """A warning where the file has classes without training images."""
-    unused = [name for name in train.classes or () if name not in set(class_names)]
+    known = set(class_names)
+    unused = [name for name in train.classes or () if name not in known]
     if unused:
         yield (
             f"Classes of {train.path} without a training image, which are left out: "

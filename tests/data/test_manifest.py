@@ -82,6 +82,21 @@ def test_the_test_manifest_may_be_given(images):
     assert data.test.labels.tolist() == [1]
 
 
+def test_a_given_test_manifest_takes_the_place_of_the_split_test(images):
+    holdout = write(images, lines_of([("path", "label"), ("b/1.png", "cat")]), "holdout.csv")
+    path = write(images, lines_of([("path", "label", "split"), *ROWS]))
+    data = load(DataSpec(str(path), test_list=str(holdout)))
+    assert data.test.labels.tolist() == [0]
+    assert data.validation.labels.tolist() == [1]
+
+
+@pytest.mark.parametrize("label", ["[background]", "(wild) cat", "cat, dog or owl", "1/2", "{x}"])
+def test_labels_with_odd_marks_are_names(images, label):
+    rows = [("path", "label", "split"), *ROWS, ("c/0.png", label, "train")]
+    data = load(DataSpec(str(write(images, lines_of(rows, "\t"), "pets.tsv"))))
+    assert label in data.train.class_names
+
+
 @pytest.mark.parametrize(
     "header",
     [
