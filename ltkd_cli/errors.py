@@ -4,7 +4,8 @@ LtkdError               1    an expected failure
 ├── UsageError          2    the command line does not fit
 │   └── MethodError     2    a method or one of its options does not fit
 ├── DataError           1    images or labels that cannot be used
-│   └── DataMismatch    3    two parts of a data set, or a data set and a run, disagree
+│   ├── DataMismatch    3    two parts of a data set, or a data set and a run, disagree
+│   └── DataDamaged     4    stored images that are not what was written
 ├── CacheError          1    a cache that cannot be written or opened
 │   ├── CacheMismatch   3    a good cache that does not fit what was asked
 │   └── CacheDamaged    4    bytes that are not what was written
@@ -71,6 +72,10 @@ class DataError(LtkdError):
 
 class DataMismatch(DataError):
     exit_code = 3
+
+
+class DataDamaged(DataError):
+    exit_code = 4
 
 
 class CacheError(LtkdError):

@@ -14,6 +14,7 @@ import typer
 
 from .. import __version__
 from ..errors import Interrupted, LtkdError
+from . import doctor as examining
 from . import evaluate as scoring
 from . import export as exporting
 from . import info
@@ -43,6 +44,7 @@ app.command(cls=Command, rich_help_panel="After the training")(rebalancing.rebal
 app.command(cls=Command, rich_help_panel="What there is")(scoring.runs)
 app.command(cls=Command, rich_help_panel="What there is")(info.methods)
 app.command(cls=Command, rich_help_panel="What there is")(info.data)
+app.command(cls=Command, rich_help_panel="What there is")(examining.doctor)
 app.add_typer(exporting.cache, name="cache", rich_help_panel="What there is")
 
 

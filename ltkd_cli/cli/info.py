@@ -48,6 +48,8 @@ def data(
     if spec is not None:
         given["data"] = spec
     loaded = load(DataSpec(**given), console.decoding)
+    for text in loaded.warnings:
+        console.caution(text)
     if plot is not None:
         from ..console import plots
 

@@ -50,20 +50,27 @@ Runs = Annotated[
 Data = Annotated[
     str | None,
     typer.Option(
-        help="digits-lt, cifar10-lt, cifar100-lt, an image folder (train/ and test/ or val/), or "
-        "a train list (.txt, a path and a label on each line).",
+        help="digits-lt, cifar10-lt, cifar100-lt, an image folder (train/ and test/ or val/), a "
+        "train list (.txt), a manifest (.csv, .tsv, .parquet), JSON as of iNaturalist or COCO, an "
+        ".npz as of MedMNIST, or hf:FOLDER for a Hugging Face dataset on disk.",
         rich_help_panel=_DATA,
     ),
 ]
 DataRoot = Annotated[
     str | None,
     typer.Option(
-        help="Folder of the CIFAR files, or that the paths of a list are relative to.",
+        help="Folder of the CIFAR files, or that the paths of a list or manifest are relative to.",
         rich_help_panel=_DATA,
     ),
 ]
 TestList = Annotated[
-    str | None, typer.Option(help="Test list that belongs to a train list.", rich_help_panel=_DATA)
+    str | None,
+    typer.Option(
+        "--test-list",
+        "--test-manifest",
+        help="Test list, manifest or JSON that belongs to that of --data.",
+        rich_help_panel=_DATA,
+    ),
 ]
 Imbalance = Annotated[
     float | None,

@@ -76,8 +76,9 @@ def policy_of(caches: tuple[Cache, ...]) -> ViewPolicy:
 def check(cache: Cache, data: Data, method: type[Method]) -> None:
     """Raises CacheMismatch unless the cache is of these training images and fits the method."""
     train = data.train
+    stored = cache.attributes["fingerprint"]
     cache.check(
-        train.fingerprint,
+        stored if train.matches(stored) else train.fingerprint,
         train.class_names,
         train.class_counts(),
         train.labels,

@@ -153,7 +153,7 @@ def _score_run(run: Run, device_name: str, on: str) -> Generator[Event, None, Sc
     data = load(settings.data)
     check_classes(run, data)
     images = _images(run, data, on)
-    if images.fingerprint != run.record["data"].get(on):
+    if not images.matches(run.record["data"].get(on)):
         yield Warned(f"The {on} images of {data.name} are not those that {run.name} was scored on.")
     network = models.load(run.weights).to(device)
     scores = score_on(images, network, data, device)

@@ -65,7 +65,8 @@ def export_logits(
     precision = devices.choose_precision(settings.precision, device)
     spec = with_images(TrainSettings.from_json(run.settings).data, images)
     data = load(spec, progress)
-    if data.train.fingerprint != run.record["data"]["train"]:
+    yield from map(Warned, data.warnings)
+    if not data.train.matches(run.record["data"]["train"]):
         yield Warned(
             f"{run.name} was trained on other images than the {data.name} exported here; "
             "its answers are honest only for images of its own classes."
@@ -182,7 +183,7 @@ def _attributes(
 def _scores(run: Run, data: Data, network: models.Network, device: torch.device) -> dict[str, Any]:
     """The run's own scores where they are about the same test images and groups, else new ones."""
     known, groups = run.record["data"], dataclasses.asdict(data.groups)
-    same = known["test"] == data.test.fingerprint and _as_json(groups) == known["groups"]
+    same = data.test.matches(known["test"]) and _as_json(groups) == known["groups"]
     scores: dict[str, Any] = (
         run.record["scores"] if same else score_on_test(network, data, device).as_dict()
     )

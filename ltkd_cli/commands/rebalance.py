@@ -169,7 +169,7 @@ def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> Source:
             "ltkd runs, for those of all classes",
         )
     data = load(settings.data, progress)
-    if data.train.fingerprint != run.record["data"]["train"]:
+    if not data.train.matches(run.record["data"]["train"]):
         raise DataMismatch(
             f"The training images of {run.name} are not what they were when it was trained.",
             f"ltkd {run.kind}, for a new run",
@@ -184,7 +184,7 @@ def _cautions(source: Source, asked: Rebalancing) -> Generator[Event, None, None
             f"Logit adjustment is meant for a network trained by ce; {run.name} was trained by "
             f"{run.method}, which may have corrected for the class counts already."
         )
-    if source.data.test.fingerprint != run.record["data"]["test"]:
+    if not source.data.test.matches(run.record["data"]["test"]):
         yield Warned(
             f"The test images of {source.data.name} are not those that {run.name} was scored on."
         )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ..data import BUILT_IN, DataSpec
+from ..data import DataSpec, absolute
 from ..training.recipe import Recipe
 
 PATHS = ("data", "root", "test_list")
@@ -78,6 +77,4 @@ def with_images(spec: DataSpec, given: dict[str, Any]) -> DataSpec:
 
 
 def _absolute(name: str, value: Any) -> Any:
-    if name not in PATHS or value in (None, *BUILT_IN) or not Path(value).expanduser().exists():
-        return value
-    return str(Path(value).expanduser().absolute())
+    return absolute(value) if name in PATHS and value is not None else value

@@ -41,7 +41,8 @@ def score_on(
 
 
 def cautions(data: Data) -> Iterator[Warned]:
-    """What the test set cannot say: the accuracy of classes without a test image."""
+    """What is odd about the images, and what the test set cannot say of classes it lacks."""
+    yield from map(Warned, data.warnings)
     counts = data.test.class_counts()
     absent = [name for name, count in zip(data.test.class_names, counts, strict=True) if not count]
     if absent:

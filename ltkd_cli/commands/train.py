@@ -85,7 +85,7 @@ def resume(
     """
     torch.set_num_threads(run.record.get("threads", torch.get_num_threads()))
     prepared = prepare(TrainSettings.from_json(run.settings), progress)
-    if run.record["data"]["train"] != prepared.data.train.fingerprint:
+    if not prepared.data.train.matches(run.record["data"]["train"]):
         raise DataMismatch(
             f"The training images of {run.name} are not what they were when it began.",
             f"ltkd {run.kind}, for a new run",

@@ -3,6 +3,7 @@
 Results go to stdout, everything else to stderr.
 """
 
+from .doctor import examined_document, print_examined
 from .listings import (
     data_document,
     methods_document,
@@ -22,11 +23,13 @@ __all__ = [
     "data_document",
     "decoding",
     "document",
+    "examined_document",
     "follow",
     "methods_document",
     "note",
     "print_cache",
     "print_data",
+    "print_examined",
     "print_method",
     "print_methods",
     "print_next",

@@ -13,7 +13,8 @@ from rich.markup import escape
 from ..cache import Cache
 from ..commands.caches import accuracies_in_words, contents, needs_in_words
 from ..data import Data
-from ..data.groups import GROUP_NAMES
+from ..data.failures import printable
+from ..data.groups import GROUP_NAMES, group_classes
 from ..data.longtail import gini, imbalance_factor
 from ..methods.contract import Method
 from ..methods.finding import all_names, find, source_of
@@ -113,6 +114,7 @@ def print_data(data: Data) -> None:
             ("imbalance factor", f"{imbalance_factor(counts):.4g}"),
             ("Gini coefficient", f"{gini(counts):.3f}"),
             ("groups", f"{data.groups.describe()}: {_group_sizes(data)} classes"),
+            ("rarest third", _rarest_third(data, counts)),
             ("views", data.views),
             ("fingerprint", data.train.fingerprint[:16]),
         ],
@@ -138,6 +140,7 @@ def data_document(data: Data) -> dict[str, Any]:
         "gini": gini(counts),
         "group_rule": data.groups.rule,
         "fingerprint": data.train.fingerprint,
+        "warnings": list(data.warnings),
         "classes": [
             {"class": name, "train": counts[c], "test": test_counts[c], "group": group}
             for c, (name, group) in enumerate(
@@ -228,16 +231,25 @@ def _group_sizes(data: Data) -> str:
     return ", ".join(f"{name} {len(data.groups.classes(name))}" for name in GROUP_NAMES)
 
 
+def _rarest_third(data: Data, counts: list[int]) -> str:
+    """How many classes, and how many test images tell their accuracy."""
+    classes = group_classes(counts, "rank").classes("tail")
+    test = data.test.class_counts()
+    images = sum(test[c] for c in classes)
+    return f"classes {len(classes)}, {data.test.split} images that tell their accuracy {images:,}"
+
+
 def _histogram(data: Data, counts: list[int]) -> Iterable[str]:
-    """One bar for each class, or for each run of neighbours where there are many."""
+    """One bar for each class, the largest first, or for each run of classes of similar size."""
     colours = {"head": "green", "medium": "yellow", "tail": "red"}
+    order = sorted(range(len(counts)), key=lambda c: -counts[c])
     share = -(-len(counts) // MAX_BARS)
-    names = data.train.class_names
+    names = [printable(name) for name in data.train.class_names]
     label_width = min(20, max(len(name) for name in names))
     for begin in range(0, len(counts), share):
-        part = counts[begin : begin + share]
-        mean = sum(part) / len(part)
+        part = order[begin : begin + share]
+        mean = sum(counts[c] for c in part) / len(part)
         bar = "█" * max(1, round(BAR * mean / max(counts)))
-        name = names[begin] if share == 1 else f"{begin}-{begin + len(part) - 1}"
-        colour = colours[data.groups.of_class[begin]]
+        name = names[part[0]] if share == 1 else f"{begin + 1}-{begin + len(part)}"
+        colour = colours[data.groups.of_class[part[0]]]
         yield f"  {escape(name[:20]):>{label_width}} [{colour}]{bar}[/] {mean:,.0f}"

@@ -62,6 +62,11 @@ def result(text: str) -> None:
     _show(STDOUT, Text(text))
 
 
+def result_text(text: Text) -> None:
+    """The same with parts in colour or bold."""
+    _show(STDOUT, text)
+
+
 def styled(markup: str) -> None:
     """Text in rich's markup, to stdout."""
     _show(STDOUT, Text.from_markup(markup))
@@ -77,9 +82,9 @@ def document(value: Any) -> None:
 
 
 def decoding(done: int, total: int) -> None:
-    """Shows on a terminal how many image files are decoded; the line goes when all are."""
+    """Shows on a terminal how many image files are read; the line goes when all are."""
     if _moves(STDERR):
-        text = f"decoding images, once: {done:,} of {total:,}" if done < total else ""
+        text = f"reading images, once: {done:,} of {total:,}" if done < total else ""
         STDERR.file.write(f"\r\x1b[K{text}")
         STDERR.file.flush()
 

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ..errors import DataError, UsageError
 from .cifar import SETS, load_cifar
-from .decoded import Progress
+from .coco import read_json
+from .contents import Progress
 from .digits import NAME, load_digits
-from .folder import load_folder
+from .failures import is_control, printable
+from .filedata import data_of_splits
+from .folder import find_folder
+from .huggingface import PREFIX, find_dataset, is_dataset
 from .imageset import Data, DataSpec, Images, ImageSet
-from .lists import load_lists
+from .lists import find_lists
+from .manifest import read_manifest
+from .npz import load_npz
+from .parquet import read_parquet
+from .splits import Splits
+from .table import find_table
 
-__all__ = ["BUILT_IN", "Data", "DataSpec", "ImageSet", "Images", "load"]
+__all__ = [
+    "BUILT_IN",
+    "Data",
+    "DataSpec",
+    "ImageSet",
+    "Images",
+    "absolute",
+    "check",
+    "find",
+    "has_files",
+    "load",
+]
 
 BUILT_IN = (NAME, *SETS)
 """Names of the sets that need no folder."""
@@ -24,31 +46,61 @@ LARGEST_SIZE = 4096
 GROUP_RULES = ("auto", "counts", "rank")
 """How classes may be put into head, medium and tail."""
 
+LISTS: dict[str, Callable[[DataSpec], Splits]] = {
+    ".txt": find_lists,
+    ".csv": partial(find_table, read=read_manifest),
+    ".tsv": partial(find_table, read=read_manifest),
+    ".parquet": partial(find_table, read=read_parquet),
+    ".json": partial(find_table, read=read_json),
+}
+"""Readers of files that name images, by their ending."""
+
 
 def load(spec: DataSpec, progress: Progress | None = None) -> Data:
     """The training and test images that `spec` describes.
 
-    `progress` is called with (images decoded, images to decode) while files are decoded,
+    `progress` is called with (images done, images to do) while files are read and decoded,
     which happens at the first start only. UsageError for values that do not fit, DataError
     for images that cannot be used, DataMismatch where training and test disagree.
     """
-    _check(spec)
+    check(spec)
     if spec.data == NAME:
         return load_digits(spec)
     if spec.data in SETS:
         return load_cifar(spec)
-    if _is_list(spec.data):
-        return load_lists(spec, progress)
-    if not Path(spec.data).expanduser().exists():
+    if _ending(spec.data) == ".npz":
+        return load_npz(spec)
+    return data_of_splits(find(spec), progress)
+
+
+def find(spec: DataSpec) -> Splits:
+    """The splits of an image set that consists of image files, before any of them is read."""
+    if ending := _ending(spec.data):
+        return LISTS[ending](spec)
+    folder = Path(spec.data).expanduser()
+    if spec.data.startswith(PREFIX) or is_dataset(folder):
+        return find_dataset(spec)
+    if not folder.exists():
         raise _unknown(spec.data)
-    return load_folder(spec, progress)
+    return find_folder(spec)
 
 
-def _is_list(data: str) -> bool:
-    return data.lower().endswith(".txt") and not Path(data).expanduser().is_dir()
+def absolute(data: str) -> str:
+    """The same image set by a path that holds in every folder; what is no path stays as it is."""
+    prefix = PREFIX if data.startswith(PREFIX) else ""
+    path = Path(data.removeprefix(prefix)).expanduser()
+    if data in BUILT_IN or not path.exists():
+        return data
+    return f"{prefix}{path.absolute()}"
 
 
-def _check(spec: DataSpec) -> None:
+def has_files(spec: DataSpec) -> bool:
+    """Whether an image set consists of image files, so that `find` finds its splits."""
+    return spec.data not in BUILT_IN and _ending(spec.data) != ".npz"
+
+
+def check(spec: DataSpec) -> None:
+    """UsageError where a value does not fit, before any file is looked for."""
     if spec.groups not in GROUP_RULES:
         raise UsageError(
             f"Groups are formed by {', '.join(GROUP_RULES)}, not by {spec.groups!r}.",
@@ -64,16 +116,31 @@ def _check(spec: DataSpec) -> None:
             f"--validation takes a number of images of each class, not {spec.validation}.",
             "--validation 20",
         )
-    if spec.root and spec.data not in SETS and not _is_list(spec.data):
+    for path in filter(None, (spec.data, spec.root, spec.test_list)):
+        if any(map(is_control, path)):
+            raise UsageError(
+                f"The path {printable(path)} is not plain text in UTF-8, so that neither runs nor "
+                "caches could name it.",
+                "rename it, or give a link to it",
+            )
+    listed = _ending(spec.data) in LISTS
+    if spec.root and spec.data not in SETS and not listed:
         raise UsageError(
             f"--data-root is for CIFAR and for lists, and {spec.data} is neither.",
             f"--data {spec.data}, without --data-root",
         )
-    if spec.test_list and not _is_list(spec.data):
+    if spec.test_list and not listed:
         raise UsageError(
             f"A test list belongs to a train list, and {spec.data} is none.",
             "--data PATH/TO/train.txt --test-list PATH/TO/test.txt",
         )
+
+
+def _ending(data: str) -> str | None:
+    """The ending of a file that is an image set; None where the set is no such file."""
+    ending = Path(data).suffix.lower()
+    known = ending in LISTS or ending == ".npz"
+    return ending if known and not Path(data).expanduser().is_dir() else None
 
 
 def _unknown(data: str) -> DataError:

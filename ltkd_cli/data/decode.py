@@ -6,45 +6,57 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
+from .failures import Failure, failure
+
 Pixels = NDArray[np.uint8]
 
-DECODE_VERSION = 1
+Encoded = str | BinaryIO
+"""What Pillow opens: a path, or the bytes of an image file."""
+
+DECODE_VERSION = 2
 """Rises with every change of the pixels that `decode` returns, so that stored ones go stale."""
+
+SIXTEEN_BITS_AS_I = ("PNG", "PPM")
+"""Formats without 32-bit images, whose 16 bits Pillow hands out as mode I."""
 
 TINY_BYTES = 2_000
 """Below this, several threads decode no faster than one: they wait for the interpreter."""
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A file that is no readable image, and what its reader said."""
-
-    path: str
-    reason: str
+class UnknownRange(ValueError):
+    """Pixel values of which nobody says where black and white lie."""
 
 
-def decode(path: str, size: int) -> Pixels:
+def decode(file: Encoded, size: int) -> Pixels:
     """Pixels uint8 [3, size, size] of an image file, upright and in RGB.
 
     The short side is resized to `size` (bicubic) and the centre is kept; an image that has
-    the size already stays clean. Raises whatever Pillow raises.
+    the size already stays clean. Raises whatever Pillow raises, and UnknownRange.
     """
-    with Image.open(path) as image:
-        return channels_first(square(_rgb(_upright(image)), size))
+    with Image.open(file) as image:
+        return pixels_of(image, size)
 
 
-def attempt(path: str, size: int) -> Pixels | Failure:
-    """Pixels uint8 [3, size, size] of an image file, or why there are none."""
+def pixels_of(image: Image.Image, size: int) -> Pixels:
+    """The same of an image file that is open already."""
+    return channels_first(square(_rgb(_upright(image), image.format), size))
+
+
+def attempt(file: Encoded, size: int, name: str = "") -> Pixels | Failure:
+    """Pixels uint8 [3, size, size] of an image file, or why there are none.
+
+    `name` is what messages call it. DataError where memory or file handles ran out.
+    """
     try:
-        return decode(path, size)
+        return decode(file, size)
     except Exception as error:  # Pillow's readers raise whatever broken bytes make them trip over
-        return Failure(path, _reason(error))
+        return failure(name or str(file), error)
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
@@ -62,12 +74,13 @@ def channels_first(image: Image.Image) -> Pixels:
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def dimensions(path: str) -> tuple[int, int] | None:
+def dimensions(file: Encoded, name: str = "") -> tuple[int, int] | None:
     """Width and height in pixels from the file's header; None where it has no readable one."""
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             return image.size
-    except Exception:  # as in `attempt`; decoding will name the file
+    except Exception as error:  # as in `attempt`; decoding will name the file
+        failure(name or str(file), error)
         return None
 
 
@@ -93,15 +106,26 @@ def _upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image) if turned else image
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel, which `convert` would cut off at 255
-        high = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255)
-        image = Image.fromarray(high.astype(np.uint8))
+def _rgb(image: Image.Image, file_format: str | None) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        image = Image.fromarray(_eight_bits(image, file_format))  # `convert` would cut off at 255
     if "transparency" in image.info and image.mode == "P":
         image = image.convert("RGBA")  # what Pillow asks for before transparent palettes lose alpha
     return image.convert("RGB")
 
 
-def _reason(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    return words if words else type(error).__name__
+def _eight_bits(image: Image.Image, file_format: str | None) -> Pixels:
+    """Grey values uint8 [H, W] of 16-bit whole numbers, or of floating-point ones in [0, 1].
+
+    UnknownRange for other floating-point values, and for whole numbers of 32 bits.
+    """
+    values = np.asarray(image)
+    if image.mode == "F":
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise UnknownRange("its floating-point values do not lie between 0 and 1")
+        scaled: Pixels = np.rint(values * 255).astype(np.uint8)
+        return scaled
+    if image.mode == "I" and file_format not in SIXTEEN_BITS_AS_I:
+        raise UnknownRange("its 32-bit values could mean any brightness; save it with 8 or 16 bits")
+    high: Pixels = np.clip(values.astype(np.int64) >> 8, 0, 255).astype(np.uint8)
+    return high

@@ -1,26 +1,31 @@
-"""Decoded images in the cache folder, so that only the first start has to read image files."""
+"""Decoded images in the cache folder, so that only the first start has to read image files.
+
+A file of them is an .npy array [N, 3, S, S], followed by the CRC-32 of every image and a SHA-256
+over the header and these checksums. What is not exactly so is decoded again.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
-import shutil
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..files import free_space, replacing
 from . import store
-from .decode import DECODE_VERSION, Failure, Pixels, attempt, quietly, threads
-from .files import ImageFiles, name_some
-from .images import FileImages, ResidentImages
+from .contents import Progress as Progress  # where commands look for it
+from .decode import DECODE_VERSION, Pixels, attempt, quietly, threads
+from .failures import Failure, unreadable
+from .files import EncodedImages
+from .images import FileImages, StoredImages
 from .imageset import Images, digest
-
-Progress = Callable[[int, int], None]
-"""Called with the number of images decoded so far and the number to decode."""
 
 STORED_LIMIT = 16 * 2**30
 """Bytes up to which decoded images are stored; above, files are decoded when asked for."""
@@ -31,9 +36,16 @@ SPARE_BYTES = 2**28
 BATCH = 256
 """Images decoded between two writes and two reports of progress."""
 
+Checksums = NDArray[np.uint32]
+"""CRC-32 of the pixels of every image, [N]."""
+
+
+class _Unreadable(Exception):
+    """Some images of a split cannot be decoded, so nothing of it is stored."""
+
 
 def open_images(
-    splits: Sequence[ImageFiles], size: int, progress: Progress | None = None
+    splits: Sequence[EncodedImages], size: int, progress: Progress | None = None
 ) -> list[Images]:
     """The images of each split as squares of `size` pixels, decoded first where needed.
 
@@ -48,32 +60,43 @@ def open_images(
     return [_open(files, size) for files in splits]
 
 
-def _open(files: ImageFiles, size: int) -> Images:
+def _open(files: EncodedImages, size: int) -> Images:
     if _bytes(files, size) > STORED_LIMIT:
         return FileImages(files, size)
-    pixels = _stored(files, size)
-    if pixels is None:
+    images = _stored(files, size)
+    if images is None:
         raise DataError(
             f"The decoded images in {_stored_path(files, size)} have disappeared.",
             "run the same command again",
         )
-    return ResidentImages(torch.from_numpy(pixels))
+    return images
 
 
-def _stored(files: ImageFiles, size: int) -> Pixels | None:
-    """Decoded images [N, 3, size, size]; None where there are none, or others.
+def _stored(files: EncodedImages, size: int) -> StoredImages | None:
+    """Decoded images; None where there are none, or their file is not the one that was written.
 
     They are mapped, so that any number of processes share one copy in memory.
     """
+    path, header = _stored_path(files, size), _header(files, size)
+    end = len(header) + _bytes(files, size)
     try:
-        # Mode "c" never writes to the file, yet gives PyTorch the writable array it insists on.
-        pixels: Pixels = np.load(_stored_path(files, size), mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None  # not there, or not the file that was written: decode again
-    return pixels if pixels.dtype == np.uint8 and pixels.shape == _shape(files, size) else None
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            whole = found.st_size == end + _trailer_bytes(files)
+            if not whole or file.read(len(header)) != header:
+                return None
+            file.seek(end)
+            checksums, seal = file.read(4 * len(files)), file.read()
+            if seal != _seal(header, checksums):
+                return None
+            # Mode "c" never writes to the file, yet gives the writable array PyTorch insists on.
+            pixels = np.memmap(file, np.uint8, "c", len(header), _shape(files, size))
+    except OSError:
+        return None
+    return StoredImages(pixels, np.frombuffer(checksums, "<u4"), path, found.st_ino)
 
 
-def _decode_all(pending: Sequence[ImageFiles], size: int, progress: Progress) -> None:
+def _decode_all(pending: Sequence[EncodedImages], size: int, progress: Progress) -> None:
     store.remove_left_behind()
     _check_space(sum(_bytes(files, size) for files in pending))
     failures: list[Failure] = []
@@ -86,63 +109,77 @@ def _decode_all(pending: Sequence[ImageFiles], size: int, progress: Progress) ->
         failures += _decode_split(files, size, report)
         done += len(files)
     if failures:
-        raise _unreadable(failures, pending)
+        raise unreadable(failures, total)
 
 
-def _decode_split(files: ImageFiles, size: int, report: Callable[[int], None]) -> list[Failure]:
+def _decode_split(files: EncodedImages, size: int, report: Callable[[int], None]) -> list[Failure]:
     """Stores the decoded images of one split; returns the failures, and stores none if any."""
     failures: list[Failure] = []
-
-    def fill(partial: Path) -> bool:
-        with partial.open("wb") as file:
-            _write_header(file, _shape(files, size))
-            for image in _decoded(files, size, report):
+    checksums = np.zeros(len(files), "<u4")
+    header = _header(files, size)
+    try:
+        with replacing(_stored_path(files, size)) as file:
+            file.write(header)
+            for row, image in enumerate(_decoded(files, size, report)):
                 if isinstance(image, Failure):
                     failures.append(image)
                 elif not failures:
                     file.write(image.data)
-            file.flush()
-            os.fsync(file.fileno())  # before it gets its name, or a power cut could leave zeros
-        return not failures
-
-    try:
-        store.write_whole(_stored_path(files, size), fill)
+                    checksums[row] = zlib.crc32(image.data)
+            if failures:
+                raise _Unreadable
+            file.write(checksums.tobytes() + _seal(header, checksums.tobytes()))
+    except _Unreadable:
+        pass
     except OSError as error:
         raise store.cannot_write(error) from error
     return failures
 
 
 def _decoded(
-    files: ImageFiles, size: int, report: Callable[[int], None]
+    files: EncodedImages, size: int, report: Callable[[int], None]
 ) -> Iterator[Pixels | Failure]:
-    with ThreadPoolExecutor(threads(files.typical_bytes())) as pool:
+    def one(row: int) -> Pixels | Failure:
+        return attempt(files.file(row), size, files.name(row))
+
+    with ThreadPoolExecutor(threads(files.typical_bytes)) as pool:
         for start in range(0, len(files), BATCH):
-            paths = files.paths[start : start + BATCH]
-            yield from pool.map(attempt, paths, [size] * len(paths))
-            report(start + len(paths))
+            end = min(start + BATCH, len(files))
+            yield from pool.map(one, range(start, end))
+            report(end)
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
+def _header(files: EncodedImages, size: int) -> bytes:
+    header = io.BytesIO()
+    described = {"descr": "|u1", "fortran_order": False, "shape": _shape(files, size)}
+    np.lib.format.write_array_header_1_0(header, described)
+    return header.getvalue()
 
 
-def _stored_path(files: ImageFiles, size: int) -> Path:
+def _seal(header: bytes, checksums: bytes) -> bytes:
+    return hashlib.sha256(header + checksums).digest()
+
+
+def _trailer_bytes(files: EncodedImages) -> int:
+    return 4 * len(files) + hashlib.sha256().digest_size
+
+
+def _stored_path(files: EncodedImages, size: int) -> Path:
     kind = f"decode {DECODE_VERSION}, {size} pixels".encode()
     return store.cache_folder() / f"{digest(kind, files.version.encode())}.npy"
 
 
-def _shape(files: ImageFiles, size: int) -> tuple[int, int, int, int]:
+def _shape(files: EncodedImages, size: int) -> tuple[int, int, int, int]:
     return (len(files), 3, size, size)
 
 
-def _bytes(files: ImageFiles, size: int) -> int:
+def _bytes(files: EncodedImages, size: int) -> int:
     return len(files) * 3 * size * size
 
 
 def _check_space(needed: int) -> None:
     folder = store.cache_folder()
-    free = shutil.disk_usage(folder).free
+    free = free_space(folder)
     if free < needed + SPARE_BYTES:
         raise DataError(
             f"The decoded images take {_gib(needed)}, and {folder} has {_gib(free)} free.",
@@ -152,17 +189,6 @@ def _check_space(needed: int) -> None:
 
 def _gib(number: int) -> str:
     return f"{number / 2**30:,.1f} GiB"
-
-
-def _unreadable(failures: list[Failure], pending: Sequence[ImageFiles]) -> DataError:
-    total = sum(len(files) for files in pending)
-    report = store.cache_folder() / f"unreadable-{digest(repr(failures).encode())[:12]}.txt"
-    store.write_text(report, "".join(f"{f.path}\t{f.reason}\n" for f in failures))
-    names = name_some([failure.path for failure in failures])
-    return DataError(
-        f"{len(failures):,} of {total:,} images cannot be read: {names}.",
-        f"replace or remove these files; all of them, with the reasons, are in {report}",
-    )
 
 
 def _silent(done: int, total: int) -> None:

@@ -1,20 +1,24 @@
-"""From two listings of image files to the data that training needs."""
+"""From the splits that a reader found to the data that training needs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from ..errors import DataError, UsageError
+from .checks import Marked, warnings_of
+from .contents import Progress
 from .decode import dimensions, quietly
-from .decoded import Progress, open_images
-from .files import ImageFiles, Listing, image_files
+from .decoded import open_images
+from .failures import name_some
+from .files import EncodedImages, Listing
 from .groups import group_classes
 from .heldout import SPLIT, hold_out
 from .imageset import Data, DataSpec, Images, ImageSet, fingerprint
 from .longtail import long_tail_rows
+from .splits import Splits, empty_classes
 from .statistics import Statistics, channel_statistics
 from .store import remembered
 
@@ -25,21 +29,30 @@ PHOTOGRAPH_SIZE = 224
 """Pixels that photographs are resized to: what ImageNet networks were trained on."""
 
 
-def data_of_listings(
-    spec: DataSpec, train: Listing, test: Listing, progress: Progress | None
-) -> Data:
-    """The data of a training and a test listing, made long-tailed where `spec` asks for it.
+def data_of_splits(splits: Splits, progress: Progress | None) -> Data:
+    """The data of the splits that a reader found, made long-tailed where the spec asks for it.
 
-    Only files that are trained or tested on are read. DataError where some cannot be.
+    Only files that are trained or tested on are read. DataError where some cannot be, or where
+    a class has no training image.
     """
-    train, held = hold_out(train, spec)
-    train = _subset(train, spec)
-    listings = [train, test] if held is None else [train, test, replace(held, split=SPLIT)]
-    splits = [image_files(listing) for listing in listings]
-    size = spec.image_size or _own_size(splits[0])
-    images = open_images(splits, size, progress)
-    sets = [_image_set(*parts) for parts in zip(listings, splits, images, strict=True)]
-    mean, std = _statistics(splits[0], images[0])
+    spec = splits.spec
+    if empty := empty_classes(splits.train):
+        raise DataError(
+            f"Classes without a training image in {splits.train.root}: {name_some(empty)}.",
+            splits.filling,
+        )
+    train, held = hold_out(splits.train, spec)
+    train = long_tailed(train, spec)
+    validation = _validation(splits, held)
+    listings = [train, splits.test, *([validation] if validation else [])]
+    encoded = [listing.open() for listing in listings]
+    for each in encoded:
+        each.contents(progress)
+    size = spec.image_size or own_size(encoded[0])
+    images = open_images(encoded, size, progress)
+    sets = [_image_set(*parts) for parts in zip(listings, encoded, images, strict=True)]
+    mean, std = _statistics(encoded[0], images[0])
+    marked = [Marked(a, b.contents()) for a, b in zip(listings, encoded, strict=True)]
     return Data(
         spec=replace(spec, image_size=size),
         name=train.name,
@@ -49,11 +62,25 @@ def data_of_listings(
         mean=mean,
         std=std,
         views="crop-flip",
-        validation=None if held is None else sets[2],
+        validation=None if validation is None else sets[2],
+        warnings=(*splits.warnings, *warnings_of(train.name, marked)),
     )
 
 
-def _subset(listing: Listing, spec: DataSpec) -> Listing:
+def _validation(splits: Splits, held: Listing | None) -> Listing | None:
+    """The validation split: what the set brings along, or what was held out."""
+    if held is None:
+        return splits.validation
+    if splits.validation is not None:
+        raise UsageError(
+            f"{splits.spec.data} has a validation split of its own, so none is held out.",
+            "leave out --validation",
+        )
+    return replace(held, split=SPLIT)
+
+
+def long_tailed(listing: Listing, spec: DataSpec) -> Listing:
+    """The long-tailed subset that the spec asks for, if it asks for one."""
     if spec.imbalance is None:
         return listing
     classes = len(listing.class_names)
@@ -62,32 +89,40 @@ def _subset(listing: Listing, spec: DataSpec) -> Listing:
     return listing.take(long_tail_rows(listing.labels, classes, largest, *how))
 
 
-def _image_set(listing: Listing, files: ImageFiles, images: Images) -> ImageSet:
-    labels = torch.from_numpy(listing.labels)
-    mark = fingerprint(files.identity, labels, listing.class_names, images.size)
-    return ImageSet(listing.name, listing.split, images, labels, listing.class_names, mark)
+def _image_set(listing: Listing, encoded: EncodedImages, images: Images) -> ImageSet:
+    labels, names = torch.from_numpy(listing.labels), listing.class_names
+    mark = fingerprint(encoded.identity(), labels, names, images.size)
+
+    def earlier() -> str:
+        identity = encoded.identity_v1()
+        return mark if identity is None else fingerprint(identity, labels, names, images.size)
+
+    return ImageSet(listing.name, listing.split, images, labels, names, mark, earlier)
 
 
-def _own_size(files: ImageFiles) -> int:
+def own_size(encoded: EncodedImages) -> int:
     """The common size of small images, or the usual size of photographs."""
-    return int(remembered(f"{files.version}-size", lambda: [_find_size(files.paths)])[0])
+    return int(remembered(f"{encoded.version}-size", 1, lambda: [_find_size(encoded)])[0])
 
 
-def _find_size(paths: Sequence[str]) -> int:
+def _find_size(encoded: EncodedImages) -> int:
     common: tuple[int, int] | None = None
     with quietly():
-        for found in filter(None, map(dimensions, paths)):
+        for row in range(len(encoded)):
+            found = dimensions(encoded.file(row), encoded.name(row))
+            if found is None:
+                continue
             if max(found) > LARGEST_SMALL_SIZE or found != (common or found):
                 return PHOTOGRAPH_SIZE
             common = found
     return min(common) if common else PHOTOGRAPH_SIZE
 
 
-def _statistics(files: ImageFiles, images: Images) -> Statistics:
+def _statistics(encoded: EncodedImages, images: Images) -> Statistics:
     def find() -> list[float]:
         mean, std = channel_statistics(images)
         return [*mean, *std]
 
-    name = f"{files.version}-{images.size[0]}-statistics"
-    red, green, blue, *std = remembered(name, find)
+    name = f"{encoded.version}-{images.size[0]}-statistics"
+    red, green, blue, *std = remembered(name, 6, find)
     return (red, green, blue), (std[0], std[1], std[2])

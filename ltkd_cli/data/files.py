@@ -1,9 +1,11 @@
-"""The image files of one split: which they are, and which version of them lies on the disk."""
+"""The images of one split as they are stored: which they are, and what their bytes are."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,22 +13,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, DataMismatch
+from .contents import Contents, Progress, Stamps, contents, sha256_at, stamp
+from .decode import DECODE_VERSION, Encoded, threads
+from .failures import Failure
+from .failures import name_some as name_some  # where commands look for it
 from .imageset import digest
 
 SAMPLED_FILES = 32
-"""Files whose bytes go into an identity: sizes alone do not tell uncompressed images apart."""
+"""Files whose bytes went into the fingerprint of version 0.1.0."""
 
 SAMPLED_BYTES = 65_536
-"""Bytes read of each of them."""
+"""Bytes it read of each of them."""
 
-NAMED_FILES = 10
-"""Files named in a message; a sentence with thousands of paths helps nobody."""
+MUCH_TO_READ = 2**30
+"""Bytes from which on hashing takes long enough to show its progress."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files of one split and their labels, before any file is touched."""
+    """The images of one split and their labels, before any image is read."""
 
     name: str
     split: str
@@ -36,66 +42,145 @@ class Listing:
     """Path of every image below `root`, with `/` on every system; the row order."""
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
+    opener: Callable[[Listing], EncodedImages] | None = None
+    """Finds images that lie in no files of their own."""
 
     def take(self, rows: NDArray[np.int64]) -> Listing:
         """The listing of some rows, in their order."""
         keys = tuple(self.keys[row] for row in rows.tolist())
-        return Listing(self.name, self.split, self.root, keys, self.labels[rows], self.class_names)
+        labels = self.labels[rows]
+        return Listing(
+            self.name, self.split, self.root, keys, labels, self.class_names, self.opener
+        )
+
+    def open(self) -> EncodedImages:
+        """Its images; DataError where some are missing."""
+        return self.opener(self) if self.opener else image_files(self)
 
 
-@dataclass(frozen=True)
-class ImageFiles:
-    """Files in row order, with what tells one version of them from another."""
+class EncodedImages(ABC):
+    """Images in row order, each as the bytes of an image file."""
 
-    root: str
-    keys: tuple[str, ...]
-    paths: tuple[str, ...]
-    sizes: tuple[int, ...]
-    """Bytes of each file."""
-    times: tuple[int, ...]
-    """Nanoseconds since 1970 at which each file was last changed."""
+    def __init__(self, keys: tuple[str, ...], stamps: Stamps) -> None:
+        """Images of these keys, in files that had these sizes and times when they were found."""
+        self.keys, self.stamps = keys, stamps
+        self._contents: Contents | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    @cached_property
+    @abstractmethod
+    def name(self, row: int) -> str:
+        """What a message calls an image, so that a person finds it."""
+
+    @abstractmethod
+    def file(self, row: int) -> Encoded:
+        """An image for Pillow to open."""
+
+    @abstractmethod
+    def check_unchanged(self, row: int) -> None:
+        """Raises DataMismatch where an image is not what it was when it was found."""
+
+    @property
+    @abstractmethod
+    def typical_bytes(self) -> int:
+        """Mean bytes of an image."""
+
+    @abstractmethod
+    def _paths(self) -> Iterable[str]:
+        """What the table of hashes is kept under: where each image lies."""
+
+    @abstractmethod
+    def _hash(self, row: int) -> bytes | Failure:
+        """SHA-256 of an image, or why it cannot be read."""
+
+    def contents(self, progress: Progress | None = None) -> Contents:
+        """SHA-256 of every image, [N, 32]; DataError that names those that cannot be read."""
+        if self._contents is None:
+            much = self.typical_bytes * len(self) > MUCH_TO_READ
+            shown = progress if much else None
+            pool = threads(self.typical_bytes)
+            self._contents = contents(self._paths(), self.stamps, self._hash, pool, shown)
+        return self._contents
+
     def identity(self) -> bytes:
-        """Keys, sizes and sampled bytes: the same wherever the files lie."""
-        keyed = zip(self.keys, self.sizes, strict=True)
-        listed = "\0".join(f"{size} {key}" for key, size in keyed)
-        return listed.encode(errors="surrogateescape") + self._sample()
+        """What a fingerprint is taken of: keys and hashes, the same wherever the images lie."""
+        listed = "\0".join(self.keys).encode(errors="surrogateescape")
+        head = b"decode %d\0%d\0" % (DECODE_VERSION, len(self))
+        return head + listed + self.contents().tobytes()
+
+    def identity_v1(self) -> bytes | None:
+        """What version 0.1.0 took the fingerprint of; None where it could not read such images."""
+        return None
 
     @cached_property
     def version(self) -> str:
-        """64 hex digits over the identity and the times: changed by every edit of a file."""
-        return digest(self.identity, np.array(self.times, dtype="<i8").tobytes())
+        """64 hex digits over the bytes of all images in their order."""
+        return digest(self.contents().tobytes())
 
+
+class ImageFiles(EncodedImages):
+    """Images that lie in files of their own."""
+
+    def __init__(self, keys: tuple[str, ...], paths: tuple[str, ...], stamps: Stamps) -> None:
+        """Images of these keys at these paths."""
+        super().__init__(keys, stamps)
+        self.paths = paths
+
+    def name(self, row: int) -> str:
+        """Its path."""
+        return self.paths[row]
+
+    def file(self, row: int) -> Encoded:
+        """Its path."""
+        return self.paths[row]
+
+    def check_unchanged(self, row: int) -> None:
+        """Raises DataMismatch where size or time of the file are not what they were."""
+        found = _stat(self.paths[row])  # that it is gone, decoding will say
+        if found is not None and [found.st_size, found.st_mtime_ns] != [*self.stamps[row, [0, 2]]]:
+            raise DataMismatch(
+                f"The image {self.paths[row]} was changed while it was in use.",
+                "a new run, or the same one once the file is what it was",
+            )
+
+    @property
     def typical_bytes(self) -> int:
         """Mean bytes of a file."""
-        return sum(self.sizes) // max(len(self), 1)
+        return int(self.stamps[:, 0].sum()) // max(len(self), 1)
 
-    def _sample(self) -> bytes:
+    def identity_v1(self) -> bytes:
+        """Keys, sizes, and the first bytes of some files."""
+        keyed = zip(self.keys, self.stamps[:, 0].tolist(), strict=True)
+        listed = "\0".join(f"{size} {key}" for key, size in keyed)
         rows = np.linspace(0, len(self) - 1, min(len(self), SAMPLED_FILES)).astype(int)
-        return digest(*(_first_bytes(self.paths[row]) for row in rows)).encode()
+        sample = digest(*(_first_bytes(self.paths[row]) for row in rows))
+        return listed.encode(errors="surrogateescape") + sample.encode()
+
+    def _paths(self) -> Iterable[str]:
+        return map(os.path.abspath, self.paths)
+
+    def _hash(self, row: int) -> bytes | Failure:
+        return sha256_at(self.paths[row])
 
 
 def image_files(listing: Listing) -> ImageFiles:
-    """The files of a listing; DataError that counts the missing ones and names the first."""
+    """The files of a listing; DataError that counts those that are missing or are no files."""
     paths = tuple(_path(listing.root, key) for key in listing.keys)
     found = [_stat(path) for path in paths]
-    missing = [key for key, stat in zip(listing.keys, found, strict=True) if stat is None]
+    missing = [key for key, stats in zip(listing.keys, found, strict=True) if stats is None]
     if missing:
         raise _missing(missing, listing)
-    stats = [stat for stat in found if stat is not None]
-    sizes = tuple(stat.st_size for stat in stats)
-    times = tuple(stat.st_mtime_ns for stat in stats)
-    return ImageFiles(listing.root, listing.keys, paths, sizes, times)
-
-
-def name_some(items: Sequence[str]) -> str:
-    """The first names in a row, and how many more there are."""
-    more = len(items) - NAMED_FILES
-    return ", ".join(items[:NAMED_FILES]) + (f" and {more} more" if more > 0 else "")
+    stats = [each for each in found if each is not None]
+    odd = [path for path, each in zip(paths, stats, strict=True) if not stat.S_ISREG(each.st_mode)]
+    if odd:
+        raise DataError(
+            f"{len(odd):,} of {len(paths):,} images are no regular files but folders, pipes or "
+            f"devices: {name_some(odd)}.",
+            "remove them",
+        )
+    stamps = np.array([stamp(each) for each in stats], dtype=np.int64).reshape(-1, 4)
+    return ImageFiles(listing.keys, paths, stamps)
 
 
 def _path(root: str, key: str) -> str:
@@ -118,7 +203,7 @@ def _first_bytes(path: str) -> bytes:
         return b""  # decoding names every file that cannot be read
 
 
-def _missing(missing: list[str], listing: Listing) -> DataError:
+def _missing(missing: Sequence[str], listing: Listing) -> DataError:
     return DataError(
         f"{len(missing):,} of {len(listing.keys):,} images below {listing.root} are not there: "
         f"{name_some(missing)}.",

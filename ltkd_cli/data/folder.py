@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
-from ..errors import DataError, DataMismatch
-from .decoded import Progress
-from .filedata import data_of_listings
-from .files import Listing, name_some
-from .imageset import Data, DataSpec
+from ..errors import DataError
+from . import tiny_imagenet
+from .failures import name_some
+from .files import Listing
+from .imageset import DataSpec
+from .splits import Splits, check_known, check_names, set_name
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif"),
@@ -21,24 +24,37 @@ EXTENSIONS = (
 )
 """Endings of image files, in capitals or not."""
 
+NO_IMAGES = (
+    *(".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".html", ".log", ".ini", ".db"),
+    *(".yaml", ".yml", ".py", ".sh", ".sha256", ".md5"),
+)
+"""Endings of files that lie beside images and are missed by nobody."""
+
 TEST_FOLDERS = ("test", "val")
-"""Where test images may lie, the first that exists."""
+"""Where test images may lie, the first that exists and has classes."""
+
+LEVEL = "images"
+"""A folder that some data sets put between a split and its classes, or below each class."""
 
 
-def load_folder(spec: DataSpec, progress: Progress | None = None) -> Data:
-    """The data of an image folder; classes are its folders' names in alphabetical order.
+def find_folder(spec: DataSpec) -> Splits:
+    """The splits of an image folder; classes are its folders' names in alphabetical order.
 
     Images in folders below a class folder belong to the class; what starts with a dot does
     not count. DataError where something is missing, DataMismatch where test has other classes.
     """
     folder = Path(spec.data).expanduser()
-    class_names = _class_names(_train_folder(folder))
-    test_split = _test_split(folder)
-    _check_known(folder / test_split, class_names)
-    train = _listing(folder, "train", class_names)
-    _check_filled(train)
-    test = _listing(folder, test_split, class_names)
-    return data_of_listings(spec, train, test, progress)
+    top = _below_level(_train_folder(folder))
+    class_names = _class_names(top)
+    train, ignored = _listing(folder, top, "train", class_names)
+    test, more_ignored = _test_listing(folder, class_names)
+    return Splits(
+        spec,
+        train,
+        test,
+        warnings=_said_of_ignored(folder, ignored + more_ignored),
+        filling=f"remove them or fill them; images end in one of {' '.join(EXTENSIONS)}",
+    )
 
 
 def _train_folder(folder: Path) -> Path:
@@ -58,14 +74,44 @@ def _train_folder(folder: Path) -> Path:
     )
 
 
-def _test_split(folder: Path) -> str:
+def _test_listing(folder: Path, class_names: tuple[str, ...]) -> tuple[Listing, Counter[str]]:
+    """The listing of the first test folder that says the classes of its images."""
+    unlabelled = []
     for name in TEST_FOLDERS:
-        if (folder / name).is_dir():
-            return name
-    raise DataError(
+        top = folder / name
+        if not top.is_dir():
+            continue
+        if tiny_imagenet.is_annotated(top):
+            keys, labels = tiny_imagenet.annotated(top, class_names)
+            return Listing(
+                set_name(folder.resolve().name), name, str(top), keys, labels, class_names
+            ), Counter()
+        top = _below_level(top)
+        if _visible_folders(top) == (LEVEL,) and LEVEL not in class_names:
+            unlabelled.append(str(top / LEVEL))
+            continue
+        check_known(str(top), {*_visible_folders(top)}, class_names, str(folder / "train"))
+        return _listing(folder, top, name, class_names)
+    raise _without_test(folder, unlabelled)
+
+
+def _without_test(folder: Path, unlabelled: Sequence[str]) -> DataError:
+    if unlabelled:
+        return DataError(
+            f"The images in {name_some(unlabelled)} have no classes, so nothing can be tested "
+            "on them.",
+            f"put held-out images of every class into {folder}/test/CLASS",
+        )
+    return DataError(
         f"The image folder {folder} has neither a folder test nor a folder val.",
         f"put held-out images of every class into {folder}/test/CLASS",
     )
+
+
+def _below_level(top: Path) -> Path:
+    """The folder with the class folders: `top`, or the only folder `images` in it."""
+    inner = top / LEVEL
+    return inner if _visible_folders(top) == (LEVEL,) and _visible_folders(inner) else top
 
 
 def _class_names(train: Path) -> tuple[str, ...]:
@@ -75,12 +121,16 @@ def _class_names(train: Path) -> tuple[str, ...]:
             f"{train} must hold a folder for each of two classes or more, and holds {len(names)}.",
             f"arrange the images as {train}/CLASS/IMAGE",
         )
+    check_names(names, str(train))
     return names
 
 
-def _listing(folder: Path, split: str, class_names: tuple[str, ...]) -> Listing:
-    root = folder / split
-    of_class = [_image_keys(root, name) for name in class_names]
+def _listing(
+    folder: Path, root: Path, split: str, class_names: tuple[str, ...]
+) -> tuple[Listing, Counter[str]]:
+    """The listing below `root`, and how many other files there are by their ending."""
+    ignored: Counter[str] = Counter()
+    of_class = [_image_keys(root, name, ignored) for name in class_names]
     keys = tuple(itertools.chain.from_iterable(of_class))
     if not keys:
         raise DataError(
@@ -90,31 +140,13 @@ def _listing(folder: Path, split: str, class_names: tuple[str, ...]) -> Listing:
     labels = np.repeat(
         np.arange(len(class_names), dtype=np.int64), [len(found) for found in of_class]
     )
-    return Listing(folder.resolve().name, split, str(root), keys, labels, class_names)
+    return Listing(
+        set_name(folder.resolve().name), split, str(root), keys, labels, class_names
+    ), ignored
 
 
-def _check_known(root: Path, class_names: tuple[str, ...]) -> None:
-    known = set(class_names)
-    unknown = [name for name in _visible_folders(root) if name not in known]
-    if unknown:
-        raise DataMismatch(
-            f"{root} has classes that {root.parent / 'train'} has not: {name_some(unknown)}.",
-            "give both splits the same class folders",
-        )
-
-
-def _check_filled(train: Listing) -> None:
-    counts = np.bincount(train.labels, minlength=len(train.class_names))
-    empty = [name for name, count in zip(train.class_names, counts, strict=True) if count == 0]
-    if empty:
-        raise DataError(
-            f"Class folders without an image in {train.root}: {name_some(empty)}.",
-            f"remove them or fill them; images end in one of {' '.join(EXTENSIONS)}",
-        )
-
-
-def _image_keys(root: Path, class_name: str) -> list[str]:
-    """Keys of the images below one class folder, in alphabetical order."""
+def _image_keys(root: Path, class_name: str, ignored: Counter[str]) -> list[str]:
+    """Keys of the images below one class folder, in alphabetical order; counts other files."""
     if not (root / class_name).is_dir():
         return []  # a class without test images
     top = str(root)
@@ -124,8 +156,19 @@ def _image_keys(root: Path, class_name: str) -> list[str]:
             name for name in folders if not (name.startswith(".") or _leads_back(folder, name))
         ]
         below = folder[len(top) + 1 :].replace(os.sep, "/")
-        keys += [f"{below}/{name}" for name in files if _is_image(name)]
+        visible = [name for name in files if not name.startswith(".")]
+        keys += [f"{below}/{name}" for name in visible if _is_image(name)]
+        ignored.update(_ending(name) for name in visible if not _is_image(name))
     return sorted(keys)
+
+
+def _said_of_ignored(folder: Path, ignored: Counter[str]) -> tuple[str, ...]:
+    """What is worth saying of files that are left out: those that might hold images."""
+    others = {ending: n for ending, n in sorted(ignored.items()) if ending not in NO_IMAGES}
+    if not others:
+        return ()
+    counts = ", ".join(f"{n:,} {ending or 'without an ending'}" for ending, n in others.items())
+    return (f"Files in {folder} that are left out, because their kind is not read: {counts}.",)
 
 
 def _leads_back(folder: str, name: str) -> bool:
@@ -135,7 +178,11 @@ def _leads_back(folder: str, name: str) -> bool:
 
 
 def _is_image(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+    return name.lower().endswith(EXTENSIONS)
+
+
+def _ending(name: str) -> str:
+    return Path(name).suffix.lower()
 
 
 def _visible_folders(parent: Path) -> tuple[str, ...]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .groups import Groups
@@ -19,11 +22,11 @@ class DataSpec:
     """Which images to train and test on; every field fits into JSON."""
 
     data: str = "digits-lt"
-    """`digits-lt`, `cifar10-lt`, `cifar100-lt`, an image folder or a train list (.txt)."""
+    """A built-in set, a folder, a list, a manifest, JSON, .npz, or `hf:FOLDER` (docs/data.md)."""
     root: str | None = None
-    """Where the CIFAR files are, or what the paths of a list are relative to."""
+    """Where the CIFAR files are, or what the paths of a list or manifest are relative to."""
     test_list: str | None = None
-    """Test list that belongs to a train list; found by its name where None."""
+    """Test list that belongs to a train list or manifest; found by its name where None."""
     imbalance: float | None = None
     """Images of the largest class for one of the smallest; None keeps a folder as it is."""
     imbalance_type: str = "exp"
@@ -40,13 +43,20 @@ class DataSpec:
     """Whether missing CIFAR files may be fetched."""
 
 
+HASHED_AT_ONCE = 1024
+"""Images in memory at once."""
+
+
 class Images(ABC):
     """N images of one size, read by row."""
 
     size: tuple[int, int]
     """Height and width in pixels."""
-    resident: Tensor | None = None
-    """All images, uint8 [N, 3, H, W], where they are kept or mapped in memory."""
+
+    @property
+    def resident(self) -> Tensor | None:
+        """All images, uint8 [N, 3, H, W], where they are kept or mapped in memory."""
+        return None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -55,6 +65,13 @@ class Images(ABC):
     @abstractmethod
     def gather(self, rows: Tensor) -> Tensor:
         """Images uint8 [B, 3, H, W] of `rows`, int64 [B] on the CPU."""
+
+    def hashes(self) -> NDArray[np.uint8]:
+        """SHA-256 of the pixels of every image, [N, 32]."""
+        rows = torch.split(torch.arange(len(self)), HASHED_AT_ONCE)
+        images = (image for part in rows for image in self.gather(part).numpy())
+        whole = b"".join(hashlib.sha256(image.tobytes()).digest() for image in images)
+        return np.frombuffer(whole, np.uint8).reshape(-1, 32)
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,19 @@ class ImageSet:
     """int64 [N]."""
     class_names: tuple[str, ...]
     fingerprint: str
-    """64 hex digits that differ wherever images, labels, class names or size differ."""
+    """64 hex digits that differ wherever a byte of the images, their order, labels, class names
+    or size differ."""
+    earlier: Callable[[], str] | None = field(default=None, repr=False, compare=False)
+    """Computes the fingerprint that version 0.1.0 gave these images, where it was another."""
+
+    @cached_property
+    def fingerprint_v1(self) -> str:
+        """What version 0.1.0 wrote into caches and runs: of files it read a sample only."""
+        return self.fingerprint if self.earlier is None else self.earlier()
+
+    def matches(self, fingerprint: str | None) -> bool:
+        """Whether a cache or run with that fingerprint, of this version or 0.1.0, is of these."""
+        return fingerprint == self.fingerprint or fingerprint == self.fingerprint_v1
 
     def class_counts(self) -> list[int]:
         """Number of images of each class, in class order."""
@@ -95,7 +124,9 @@ class Data:
     views: str
     """View policy that suits these images unless told otherwise."""
     validation: ImageSet | None = None
-    """Images held out of the training set, where that was asked for."""
+    """Images held out of the training set, or the validation split that the set brings along."""
+    warnings: tuple[str, ...] = ()
+    """Sentences about what the user may not have meant."""
 
 
 def fingerprint(
@@ -103,7 +134,7 @@ def fingerprint(
 ) -> str:
     """SHA-256 as 64 hex digits over images, labels int64 [N], class names and image size.
 
-    `content` stands for the images: their pixels, or the keys and sizes of their files.
+    `content` stands for the images: their pixels, or the keys and hashes of their files.
     """
     numbers = labels.numpy().astype("<i8").tobytes()
     facts = json.dumps([list(class_names), list(size)]).encode()

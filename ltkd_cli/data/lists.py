@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, DataMismatch
-from .decoded import Progress
-from .filedata import data_of_listings
-from .files import Listing, name_some
-from .imageset import Data, DataSpec
+from ..errors import DataError
+from .failures import name_some, printable
+from .files import Listing
+from .imageset import DataSpec
+from .splits import Splits, check_known, set_name
 
 TEST_WORDS = ("test", "val")
 """What takes the place of `train` in the name of the test list, in order of preference."""
@@ -20,61 +21,118 @@ TEST_WORDS = ("test", "val")
 LARGEST_LABEL = 1_000_000
 """A larger class number is a slip: every class up to it needs images."""
 
+SHOWN = 80
+"""Characters of a line that a message repeats."""
+
 Entries = tuple[tuple[str, ...], NDArray[np.int64]]
 """Keys and labels of the images in a list."""
 
 
-def load_lists(spec: DataSpec, progress: Progress | None = None) -> Data:
-    """The data of a train list and its test list; classes are named by their numbers.
+def find_lists(spec: DataSpec) -> Splits:
+    """The splits of a train list and its test list; classes are named by their numbers.
 
-    DataError where a list or an image is missing or a line cannot be read, DataMismatch
-    where the test list has classes that the train list has not.
+    DataError where a list is missing or a line cannot be read, DataMismatch where the test
+    list has classes that the train list has not.
     """
     train_list = Path(spec.data).expanduser()
-    test_list = Path(spec.test_list).expanduser() if spec.test_list else _test_list(train_list)
+    test_list = Path(spec.test_list).expanduser() if spec.test_list else list_beside(train_list)
     root = Path(spec.root).expanduser() if spec.root else train_list.parent
     train, test = read_list(train_list), read_list(test_list)
     class_names = _class_names(train[1], train_list)
-    _check_known(test[1], len(class_names), test_list, train_list)
-    name = _set_name(train_list)
-    return data_of_listings(
+    check_known(str(test_list), {*map(str, test[1].tolist())}, class_names, str(train_list))
+    name = name_of(train_list)
+    return Splits(
         replace(spec, root=str(root), test_list=str(test_list)),
         Listing(name, "train", str(root), *train, class_names),
-        Listing(name, _split_name(test_list), str(root), *test, class_names),
-        progress,
+        Listing(name, split_named(test_list), str(root), *test, class_names),
     )
 
 
 def read_list(path: Path) -> Entries:
     """Keys and labels of a list; DataError with file and line where it does not fit."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The list {path} cannot be read: {error}.", f"ls -l {path}") from error
-    entries = [
-        _entry(line, f"{path}:{number}")
-        for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip()
-    ]
+    entries = [_entry(line, f"{path}:{number}") for number, line in read_lines(path)]
     if not entries:
         raise DataError(f"The list {path} names no images.", "each line is: PATH LABEL")
     keys, labels = zip(*entries, strict=True)
     return keys, np.array(labels, dtype=np.int64)
 
 
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of every line that is not empty; DataError where `path` is no text file."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            yield number, line
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8; DataError where it is none."""
+    check_file(path)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(
+            f"The list {path} cannot be read: {error.strerror}.", f"ls -l {path}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"The list {path} cannot be read: byte {error.start:,} is not UTF-8.",
+            f"iconv -f latin1 -t utf8 {path}",
+        ) from error
+
+
+def check_file(path: Path) -> None:
+    """DataError where a path leads to no regular file."""
+    if path.is_file():
+        return
+    if path.exists():
+        raise DataError(f"{path} cannot be read: it is no regular file.", f"ls -l {path}")
+    raise DataError(f"The list {path} cannot be read: there is no such file.", f"ls {path.parent}")
+
+
+def list_beside(train: Path) -> Path:
+    """The file beside a train list or manifest whose name says test, or else val."""
+    tried = [train.with_name(train.name.replace("train", word)) for word in TEST_WORDS]
+    found = [path for path in tried if path != train and path.is_file()]
+    if found:
+        return found[0]
+    if not train.is_file():
+        raise DataError(f"There is no list {train}.", "--data PATH/TO/train.txt")
+    names = " or ".join(path.name for path in tried if path != train)
+    raise DataError(
+        f"No test list {names} lies beside {train}."
+        if names
+        else f"The name of {train} does not say train, so its test list is unknown.",
+        f"--test-list PATH/TO/test{train.suffix}",
+    )
+
+
+def split_named(test_list: Path) -> str:
+    """`val` where the name of a test list says so, else `test`."""
+    return "val" if "val" in test_list.stem and "test" not in test_list.stem else "test"
+
+
+def name_of(train_list: Path) -> str:
+    """`ImageNet_LT` for ImageNet_LT_train.txt; the folder's name for train.txt."""
+    left = train_list.stem.replace("train", "").strip(" ._-")
+    return set_name(left or train_list.resolve().parent.name)
+
+
 def _entry(line: str, place: str) -> tuple[str, int]:
     key, label = [*line.rsplit(maxsplit=1), ""][:2]
     if not (label.isascii() and label.isdigit()):
         raise DataError(
-            f"{place} is not an image path followed by a class number: {line.strip()!r}.",
+            f"{place} is not an image path followed by a class number: {_shown(line)!r}.",
             "each line is: PATH LABEL, with labels from 0",
         )
-    if int(label) > LARGEST_LABEL:
+    digits = label.lstrip("0") or "0"
+    if len(digits) > len(str(LARGEST_LABEL)) or int(digits) > LARGEST_LABEL:
         raise DataError(
-            f"{place} has class number {label}; they go up to {LARGEST_LABEL:,}.",
+            f"{place} has class number {_shown(label)}; they go up to {LARGEST_LABEL:,}.",
             "number the classes from 0 without gaps",
         )
-    return key.strip(), int(label)
+    if "\0" in key:
+        raise DataError(f"{place} names a file with a zero byte: {_shown(line)}.", "correct it")
+    return key.strip(), int(digits)
 
 
 def _class_names(labels: NDArray[np.int64], train_list: Path) -> tuple[str, ...]:
@@ -91,37 +149,7 @@ def _class_names(labels: NDArray[np.int64], train_list: Path) -> tuple[str, ...]
     return tuple(str(label) for label in range(len(counts)))
 
 
-def _check_known(labels: NDArray[np.int64], classes: int, test: Path, train: Path) -> None:
-    unknown = [str(label) for label in np.unique(labels) if label >= classes]
-    if unknown:
-        raise DataMismatch(
-            f"{test} has classes that {train} has not: {name_some(unknown)}.",
-            "--test-list with the list that belongs to this train list",
-        )
-
-
-def _test_list(train_list: Path) -> Path:
-    """The list beside the train list whose name says test, or else val."""
-    tried = [train_list.with_name(train_list.name.replace("train", word)) for word in TEST_WORDS]
-    found = [path for path in tried if path != train_list and path.is_file()]
-    if found:
-        return found[0]
-    if not train_list.is_file():
-        raise DataError(f"There is no list {train_list}.", "--data PATH/TO/train.txt")
-    names = " or ".join(path.name for path in tried if path != train_list)
-    raise DataError(
-        f"No test list {names} lies beside {train_list}."
-        if names
-        else f"The name of {train_list} does not say train, so its test list is unknown.",
-        "--test-list PATH/TO/test.txt",
-    )
-
-
-def _split_name(test_list: Path) -> str:
-    return "val" if "val" in test_list.stem and "test" not in test_list.stem else "test"
-
-
-def _set_name(train_list: Path) -> str:
-    """`ImageNet_LT` for ImageNet_LT_train.txt; the folder's name for train.txt."""
-    left = train_list.stem.replace("train", "").strip(" ._-")
-    return left or train_list.resolve().parent.name
+def _shown(text: str) -> str:
+    """The text as a message repeats it: short, and nothing that a terminal would obey."""
+    plain = text.strip()
+    return printable(plain[:SHOWN]) + ("..." if len(plain) > SHOWN else "")

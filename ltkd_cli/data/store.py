@@ -1,10 +1,11 @@
-"""The user's cache folder: files in it are written whole or not at all."""
+"""The user's cache folder: files in it are written whole or not at all, and checked when read."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from ..errors import DataError
+from ..files import PARTIAL, write_atomically
 
 LEFT_BEHIND_SECONDS = 86_400
 """Age at which an unfinished file is taken to belong to a process that was killed."""
@@ -31,46 +33,31 @@ def cache_folder() -> Path:
     return folder
 
 
-def write_whole(path: Path, fill: Callable[[Path], bool]) -> None:
-    """Lets `fill` write a temporary file and gives it its name where `fill` returns True.
-
-    Several processes may write one path at once; the last to finish wins.
-    """
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        if fill(partial):
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def write_text(path: Path, text: str) -> None:
     """Writes a small UTF-8 file; DataError where the folder does not allow it."""
-
-    def fill(partial: Path) -> bool:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-        return True
-
     try:
-        write_whole(path, fill)
+        write_atomically(path, text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise cannot_write(error) from error
 
 
-def remembered(name: str, find: Callable[[], list[float]]) -> list[float]:
-    """Numbers found once by `find` and read from the cache folder ever after."""
+def remembered(name: str, count: int, find: Callable[[], list[float]]) -> list[float]:
+    """`count` numbers found once by `find` and read from the cache folder ever after.
+
+    They are found anew where the file is not what was written.
+    """
     path = cache_folder() / f"{name}.json"
-    try:
-        known: list[float] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    known = _numbers(path, count)
+    if known is None:
         known = find()
-        write_text(path, json.dumps(known))
+        numbers = json.dumps(known)
+        write_text(path, json.dumps({"numbers": numbers, "sha256": _sha256(numbers)}))
     return known
 
 
 def remove_left_behind() -> None:
     """Deletes unfinished files of processes that were killed more than a day ago."""
-    for partial in cache_folder().glob("*.partial"):
+    for partial in cache_folder().glob(f"*{PARTIAL}"):
         if _age(partial) > LEFT_BEHIND_SECONDS:
             partial.unlink(missing_ok=True)
 
@@ -82,6 +69,25 @@ def cannot_write(error: OSError) -> DataError:
         f"Decoded images cannot be written to {place}: {error.strerror or error}.",
         "export LTKD_CACHE_DIR=/a/folder/with/space",
     )
+
+
+def _numbers(path: Path, count: int) -> list[float] | None:
+    """The numbers in a file; None where it is not what `remembered` wrote."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        numbers = json.loads(kept["numbers"]) if kept["sha256"] == _sha256(kept["numbers"]) else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    right = isinstance(numbers, list) and len(numbers) == count
+    return numbers if right and all(_is_number(number) for number in numbers) else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < math.inf
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _age(path: Path) -> float:

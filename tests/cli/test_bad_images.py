@@ -1,10 +1,16 @@
 """Image folders that cannot be used: one sentence, a hint, the right exit code."""
 
+import json
+import os
+import shutil
 from contextlib import chdir
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from ltkd_cli.data import DataSpec, load, store
 
 COUNTS = {"cat": 6, "dog": 4, "owl": 2}
 
@@ -134,3 +140,179 @@ def test_a_histogram_that_cannot_be_drawn_is_a_usage_error(ltkd, images, name):
     said = ltkd("data", "images", "--plot", name)
     assert said.code == 2
     assert name in error_of(said)
+
+
+SMALL = ("--model", "resnet8", "--epochs", 1, "--batch-size", 4)
+
+
+def write_manifest(images):
+    rows = [
+        f"{path.relative_to(images)},{path.parent.name},{path.relative_to(images).parts[0]}\n"
+        for path in sorted(images.rglob("*.png"))
+    ]
+    (images / "pets.csv").write_text("path,label,split\n" + "".join(rows))
+    return images / "pets.csv"
+
+
+def write_lists(images):
+    for split in ("train", "test"):
+        paths = sorted((images / split).rglob("*.png"))
+        names = sorted({path.parent.name for path in paths})
+        lines = [f"{p.relative_to(images)} {names.index(p.parent.name)}\n" for p in paths]
+        (images / f"{split}.txt").write_text("".join(lines))
+    return images / "train.txt"
+
+
+def test_a_manifest_can_be_taught_exported_and_distilled_from_any_folder(ltkd, images, empty):
+    write_manifest(images)
+    assert ltkd("teach", "--data", "images/pets.csv", *SMALL).code == 0
+    (empty / "elsewhere").mkdir()
+    with chdir(empty / "elsewhere"):
+        assert ltkd("export-logits", "--runs", "../runs", "--views", 2).code == 0
+        assert ltkd("distill", *SMALL, "--runs", "../runs").code == 0
+        assert ltkd("eval", "--runs", "../runs").code == 0
+
+
+def test_a_dataset_folder_is_found_again_from_any_folder(ltkd, empty):
+    written = Path(__file__).parents[1] / "data" / "huggingface" / "pets"
+    shutil.copytree(written, empty / "pets")
+    assert ltkd("teach", "--data", "hf:pets", *SMALL).code == 0
+    (empty / "elsewhere").mkdir()
+    with chdir(empty / "elsewhere"):
+        assert ltkd("eval", "--runs", "../runs").code == 0
+
+
+def test_test_manifest_is_another_name_of_test_list(ltkd, images):
+    write_manifest(images)
+    (images / "holdout.csv").write_text("path,label\ntest/owl/0.png,owl\n")
+    said = ltkd("data", "images/pets.csv", "--test-manifest", "images/holdout.csv", "--json")
+    assert json.loads(said.out)["test_images"] == 1
+
+
+def damage_the_store(count):
+    """Zeroes the second half of the stored pixels of the split with `count` images."""
+    for path in store.cache_folder().glob("*.npy"):
+        if len(np.load(path)) == count:
+            whole = path.read_bytes()
+            end = len(whole) - 4 * count - 32
+            path.write_bytes(whole[: end // 2] + bytes(end - end // 2) + whole[end:])
+            return path
+    raise AssertionError("not stored")
+
+
+def test_damaged_decoded_images_end_with_4_and_are_decoded_anew(ltkd, images):
+    assert ltkd("teach", "--data", "images", *SMALL).code == 0
+    scores = ltkd("eval", "--json").out
+    path = damage_the_store(6)
+    said = ltkd("eval", "--json")
+    assert (said.code, said.out) == (4, "")
+    assert path.name in error_of(said)
+    assert ltkd("eval", "--json").out == scores
+
+
+def test_damaged_training_images_never_train(ltkd, images):
+    assert ltkd("data", "images").code == 0
+    path = damage_the_store(12)
+    said = ltkd("teach", "--data", "images", *SMALL)
+    assert said.code == 4
+    assert path.name in error_of(said)
+
+
+def test_replaced_images_are_noticed_by_eval_rebalance_and_resume(ltkd, images):
+    assert ltkd("teach", "--data", "images", *SMALL).code == 0
+    assert "not those" not in ltkd("eval").err
+    for number, path in enumerate(sorted((images / "test").rglob("*.png"))):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(path)
+    assert "not those" in ltkd("eval").err
+    for number, path in enumerate(sorted((images / "train").rglob("*.png"))):
+        Image.new("RGB", (16, 16), (number, 0, 99)).save(path)
+    said = ltkd("rebalance", "--how", "tau-norm")
+    assert said.code == 3
+    assert "training images" in error_of(said)
+
+
+def test_every_command_that_reads_images_says_what_is_odd_about_them(ltkd, images):
+    train_list = write_lists(images)
+    same = ("--data", train_list, "--test-list", train_list)
+    for command in (
+        ("data", train_list, "--test-list", train_list),
+        ("teach", *same, *SMALL),
+        ("export-logits", "--views", 1),
+    ):
+        said = ltkd(*command)
+        assert said.code == 0
+        assert "All 12 test images" in said.err, command
+    document = json.loads(ltkd("data", train_list, "--test-list", train_list, "--json").out)
+    assert len(document["warnings"]) == 1
+
+
+def test_the_histogram_is_sorted_by_class_size(ltkd, images):
+    (images / "train/cat").rename(images / "train/zebra")
+    (images / "test/cat").rename(images / "test/zebra")
+    said = ltkd("data", "images")
+    bars = [line.split() for line in said.out.splitlines() if "█" in line]
+    assert [(bar[0], bar[-1]) for bar in bars] == [("zebra", "6"), ("dog", "4"), ("owl", "2")]
+
+
+def test_the_test_images_behind_the_rarest_third_are_counted(ltkd, images):
+    (line,) = [row for row in ltkd("data", "images").out.splitlines() if "rarest third" in row]
+    assert line.endswith("classes 1, test images that tell their accuracy 2")
+
+
+@pytest.mark.parametrize("name", ["pl\udcffot.png", "pl\udcffot", "plöt.png"])
+def test_a_plot_may_have_any_name(ltkd, images, name):
+    assert ltkd("data", "images", "--plot", name).code == 0
+    assert (images.parent / name).stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["a$b$c_", "猫", "x" * 150])
+def test_class_names_of_every_kind_are_drawn(ltkd, images, name):
+    for split in ("train", "test"):
+        (images / split / "cat").rename(images / split / name)
+    assert ltkd("data", "images", "--plot", "counts.png").code == 0
+
+
+def fifo(path):
+    os.mkfifo(path)
+
+
+ODD = {
+    "a class that is not UTF-8": (lambda p: (p / "train/d\udcffg").mkdir(), "images", 1),
+    "a class with a line end": (lambda p: (p / "train/a\nb").mkdir(), "images", 1),
+    "a pipe as image": (lambda p: fifo(p / "train/cat/9.png"), "images", 1),
+    "a pipe as list": (lambda p: fifo(p / "x_train.txt"), "images/x_train.txt", 1),
+    "a pipe as manifest": (lambda p: fifo(p / "x.csv"), "images/x.csv", 1),
+    "a pipe as JSON": (lambda p: fifo(p / "x.json"), "images/x.json", 1),
+    "a pipe as archive": (lambda p: fifo(p / "x.npz"), "images/x.npz", 1),
+    "a pipe as Parquet": (lambda p: fifo(p / "x.parquet"), "images/x.parquet", 1),
+    "a manifest that is not there": (lambda p: None, "images/gone.csv", 1),
+    "a dataset that is not there": (lambda p: None, "hf:images/gone", 1),
+    "a folder that is no dataset": (lambda p: None, "hf:images", 1),
+    "a path that is not UTF-8": (lambda p: None, "im\udcffages", 2),
+    "an empty name": (lambda p: None, "", 1),
+}
+
+
+@pytest.mark.parametrize(("prepare", "data", "code"), ODD.values(), ids=ODD)
+@pytest.mark.parametrize("command", ["data", "doctor"])
+def test_odd_image_sets_end_with_a_sentence_and_a_hint(ltkd, images, prepare, data, code, command):
+    prepare(images)
+    said = ltkd(command, data)
+    assert (said.code, said.out) == (code, "")
+    assert error_of(said)
+    assert "\ntry: " in said.err
+
+
+def test_a_run_of_0_1_0_knows_its_images(ltkd, images):
+    """Its run.json holds the fingerprints of then, which looked at a sample of the files."""
+    assert ltkd("teach", "--data", "images", *SMALL).code == 0
+    path = next((images.parent / "runs").glob("*/run.json"))
+    record = json.loads(path.read_text())
+    data = load(DataSpec(str(images)))
+    record["data"].update(train=data.train.fingerprint_v1, test=data.test.fingerprint_v1)
+    path.write_text(json.dumps(record))
+    assert "not those" not in ltkd("eval").err
+    assert "other images" not in ltkd("export-logits", "--views", 1).err
+    assert ltkd("rebalance", "--how", "tau-norm").code == 0
+    Image.new("RGB", (16, 16)).save(images / "test/owl/0.png")
+    assert "not those" in ltkd("eval").err

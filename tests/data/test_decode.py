@@ -271,7 +271,8 @@ def test_a_write_that_fails_leaves_nothing_behind(make_folder):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "LTKD_CACHE_DIR" in caught.value.hint
-    assert list(store.cache_folder().iterdir()) == []
+    assert not list(store.cache_folder().glob("*.partial"))
+    assert stored() == []
 
 
 def test_a_cache_folder_that_cannot_be_made_is_named(make_folder, tmp_path, monkeypatch):

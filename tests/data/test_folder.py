@@ -1,3 +1,6 @@
+import os
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +8,7 @@ from PIL import Image
 
 from ltkd_cli.data import DataSpec, load
 from ltkd_cli.data.longtail import choose_rows, long_tail_counts
-from ltkd_cli.errors import DataError, DataMismatch
+from ltkd_cli.errors import DataError, DataMismatch, UsageError
 
 
 def test_classes_are_the_folders_in_alphabetical_order(tmp_path, write_image):
@@ -215,3 +218,71 @@ def test_links_are_followed_but_never_back_up(make_folder, tmp_path):
     (folder / "train/class1/loop").symlink_to(folder / "train")
     (folder / "train/class1/self").symlink_to(folder / "train/class1")
     assert load(DataSpec(str(folder))).train.class_counts() == [2, 3]
+
+
+def test_a_class_name_that_is_not_utf_8_is_refused(make_folder):
+    folder = make_folder([2, 2])
+    (folder / "train" / "class1").rename(folder / "train" / os.fsdecode(b"caf\xe9"))
+    shutil.rmtree(folder / "test" / "class1")
+    with pytest.raises(DataError, match=r"not? plain text .*caf\\udce9") as caught:
+        load(DataSpec(str(folder)))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "tab\there", "x" * 201])
+def test_a_class_name_that_is_no_plain_text_is_refused(make_folder, name):
+    folder = make_folder([2, 2])
+    for split in ("train", "test"):
+        (folder / split / "class1").rename(folder / split / name)
+    with pytest.raises(DataError, match="no plain text") as caught:
+        load(DataSpec(str(folder)))
+    assert caught.value.problem.isprintable()
+
+
+@pytest.mark.parametrize("name", ["猫", "São Paulo", "Ünï çødé", "a$b", "[red]x[!]", "🦉"])
+def test_class_names_of_any_script_are_kept(make_folder, name):
+    folder = make_folder([2, 2])
+    for split in ("train", "test"):
+        (folder / split / "class1").rename(folder / split / name)
+    assert name in load(DataSpec(str(folder))).train.class_names
+
+
+def test_file_names_may_be_any_bytes(make_folder):
+    folder = make_folder([2, 2])
+    path = folder / "train" / "class1" / "001.png"
+    path.rename(path.with_name(os.fsdecode(b"\xff\xfe.png")))
+    assert load(DataSpec(str(folder))).train.class_counts() == [2, 2]
+
+
+def test_a_set_whose_own_name_is_not_utf_8_is_refused(make_folder):
+    folder = make_folder([2, 2])
+    odd = folder.rename(folder.with_name(os.fsdecode(b"p\xe9ts")))
+    with pytest.raises(UsageError, match=r"p\\udce9ts"):
+        load(DataSpec(str(odd)))
+
+
+def test_a_level_of_images_above_the_classes_is_understood(make_folder):
+    folder = make_folder([2, 3])
+    for split in ("train", "test"):
+        (folder / split).rename(folder / "aside")
+        (folder / split).mkdir()
+        (folder / "aside").rename(folder / split / "images")
+    data = load(DataSpec(str(folder)))
+    assert data.train.class_names == ("class0", "class1")
+    assert (data.train.class_counts(), data.test.class_counts()) == ([2, 3], [2, 2])
+
+
+def test_a_level_of_images_below_each_class_is_understood(make_folder):
+    folder = make_folder([2, 3])
+    for name in ("class0", "class1"):
+        (folder / "train" / name).rename(folder / "aside")
+        (folder / "train" / name).mkdir()
+        (folder / "aside").rename(folder / "train" / name / "images")
+    assert load(DataSpec(str(folder))).train.class_counts() == [2, 3]
+
+
+def test_a_class_may_be_called_images(make_folder):
+    folder = make_folder([2, 3])
+    for split in ("train", "test"):
+        (folder / split / "class1").rename(folder / split / "images")
+    assert load(DataSpec(str(folder))).train.class_names == ("class0", "images")

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -162,4 +164,48 @@ def test_a_list_that_is_no_text_is_refused(make_lists):
     train_list = make_lists([0, 1], [0])
     train_list.write_bytes(b"\xff\xfe\x00train")
     with pytest.raises(DataError, match="cannot be read"):
+        load(DataSpec(str(train_list)))
+
+
+BAD_LINES = {
+    "a label of 5,000 digits": (b"train/0.png " + b"7" * 5_000, "class number 777"),
+    "a label of 5,000 zeros and a 9": (b"train/0.png " + b"0" * 5_000 + b"9", "no image of class"),
+    "a zero byte": (b"train/\x000.png 0", "zero byte"),
+    "digits of another script": ("train/0.png ٣".encode(), "not an image path"),
+    "a terminal escape": (b"train/0.png \x1b[31mred", "not an image path"),
+    "a very long line": (b"x" * 100_000, "not an image path"),
+    "latin-1": (b"train/caf\xe9.png 0", "not UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("line", "said"), BAD_LINES.values(), ids=BAD_LINES)
+def test_an_odd_line_is_a_sentence(make_lists, line, said):
+    train_list = make_lists([0, 1], [0])
+    train_list.write_bytes(b"train/0.png 0\ntrain/1.png 1\n" + line + b"\n")
+    with pytest.raises(DataError, match=said) as caught:
+        load(DataSpec(str(train_list)))
+    assert train_list.name in caught.value.problem
+    assert len(caught.value.problem) < 400
+    assert caught.value.problem.isprintable()
+    assert caught.value.hint
+
+
+def test_leading_zeros_of_a_label_do_not_count(make_lists):
+    train_list = make_lists([0, 1], [0])
+    train_list.write_text("train/0.png 000000000\ntrain/1.png 000000001\n")
+    assert load(DataSpec(str(train_list))).train.labels.tolist() == [0, 1]
+
+
+def test_a_list_that_is_a_pipe_is_refused_at_once(make_lists, tmp_path):
+    train_list = make_lists([0, 1], [0])
+    train_list.unlink()
+    os.mkfifo(train_list)
+    with pytest.raises(DataError, match=r"pets_train\.txt cannot be read: it is no regular file"):
+        load(DataSpec(str(train_list), test_list=str(tmp_path / "pets_test.txt")))
+
+
+def test_a_path_that_no_system_takes_is_a_missing_image(make_lists):
+    train_list = make_lists([0, 1], [0])
+    train_list.write_text(f"train/0.png 0\n{'x' * 5_000}/1.png 1\n")
+    with pytest.raises(DataError, match="1 of 2 images"):
         load(DataSpec(str(train_list)))

@@ -1,0 +1,83 @@
+"""Images that cannot be read: telling a bad file from a machine that has run out of something."""
+
+from __future__ import annotations
+
+import errno
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import DataError
+from . import store
+from .imageset import digest
+
+NAMED_FILES = 10
+"""Files named in a message; a sentence with thousands of paths helps nobody."""
+
+OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
+
+PILLOW_OUT_OF_MEMORY = "out of memory"
+"""In the OSError without a number that Pillow's decoders raise for it."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that is no readable image, and what its reader said."""
+
+    path: str
+    reason: str
+
+
+def failure(name: str, error: Exception) -> Failure:
+    """The failure of one image; DataError where not the file but the machine is to blame."""
+    if isinstance(error, MemoryError) or PILLOW_OUT_OF_MEMORY in str(error):
+        raise DataError(
+            f"There was not enough memory to read {name}.", "free -h, and end what needs it"
+        ) from error
+    number = error.errno if isinstance(error, OSError) else None
+    if number in OUT_OF_FILES:
+        raise DataError(
+            f"{name} cannot be opened: this process or machine has too many open files.",
+            "ulimit -n 4096",
+        ) from error
+    if number == errno.ENOMEM:
+        raise DataError(f"There was not enough memory to read {name}.", "free -h") from error
+    return Failure(name, _reason(error))
+
+
+def unreadable(failures: Sequence[Failure], total: int) -> DataError:
+    """The DataError that names the failures among `total` images; all are listed in a file."""
+    report = store.cache_folder() / f"unreadable-{digest(repr(failures).encode())[:12]}.txt"
+    store.write_text(report, "".join(f"{f.path}\t{f.reason}\n" for f in failures))
+    names = name_some([failure.path for failure in failures])
+    why = f" ({failures[0].reason})" if len(failures) == 1 else ""
+    return DataError(
+        f"{len(failures):,} of {total:,} images cannot be read: {names}{why}.",
+        f"replace or remove these files; all of them, with the reasons, are in {report}",
+    )
+
+
+def name_some(items: Sequence[str]) -> str:
+    """The first names in a row, fit to be printed, and how many more there are."""
+    more = len(items) - NAMED_FILES
+    shown = ", ".join(printable(item) for item in items[:NAMED_FILES])
+    return shown + (f" and {more} more" if more > 0 else "")
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey, or cannot show, written as an escape."""
+    return "".join(
+        letter.encode("unicode_escape").decode() if is_control(letter) else letter
+        for letter in text
+    )
+
+
+def is_control(letter: str) -> bool:
+    """Whether a character is none: a control code, or a byte of a name that is not UTF-8."""
+    return unicodedata.category(letter) in ("Cc", "Cs")
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    words = " ".join(text.split())
+    return printable(words) if words else type(error).__name__
