@@ -130,6 +130,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def exists(path: Path) -> bool:
+    """Whether anything bears the name, a broken link too; not where nothing can."""
+    try:
+        path.lstat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def free_space(folder: Path) -> int:
     """Bytes that may still be written to the disk of a folder."""
     return shutil.disk_usage(folder).free

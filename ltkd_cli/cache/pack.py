@@ -7,9 +7,14 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from .layout import LIMIT, STORED, Layout
+from .layout import LIMIT, Layout
+
+BLOCK = 1024
+"""Entries whose CRCs are computed at once."""
 
 STEPS = 255
 """Steps of one uint8."""
@@ -41,6 +46,15 @@ def quantise(logits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     return {"logits": rounded, "logits_scale": scale, "logits_offset": offset}
 
 
+def unpack(stored: Mapping[str, NDArray[Any]], name: str) -> Tensor:
+    """Logits or features of n entries as float32, from their stored form."""
+    values = torch.from_numpy(stored[name]).float()
+    if name == "logits" and "logits_scale" in stored:
+        scale, offset = (torch.from_numpy(stored[f"logits_{part}"]) for part in ("scale", "offset"))
+        values.mul_(scale[:, None]).add_(offset[:, None])
+    return values
+
+
 def first_unfit(values: NDArray[np.float32]) -> int | None:
     """Position, in the flattened array, of a value that is not finite or too large."""
     if np.abs(values).max(initial=0) < LIMIT:
@@ -48,31 +62,51 @@ def first_unfit(values: NDArray[np.float32]) -> int | None:
     return int(np.flatnonzero(~(np.abs(values) < LIMIT))[0])
 
 
-def checksums(stored: Mapping[str, NDArray[Any]]) -> NDArray[np.uint32]:
-    """CRC-32 of each of n entries [n], over the datasets of `STORED` that are given."""
-    parts = [stored[name] for name in STORED if name in stored]
-    values = [0] * len(parts[0])
-    for part in parts:
-        values = _continue(values, part)
-    return np.array(values, dtype="<u4")
+def checksums(
+    layout: Layout, stored: Mapping[str, NDArray[Any]], entries: NDArray[np.int64]
+) -> NDArray[np.uint32]:
+    """CRCs of n entries, given their numbers [n] and stored form: as dataset `crc` has them."""
+    columns = [_checksum(layout, part, stored, entries) for part in layout.parts]
+    return columns[0] if layout.format == 1 else np.stack(columns, 1)
 
 
-def _continue(values: Sequence[int], part: NDArray[Any]) -> list[int]:
-    rows = np.ascontiguousarray(part).data.cast("B")
-    size = len(rows) // len(values)
-    return [crc32(rows[i * size : (i + 1) * size], value) for i, value in enumerate(values)]
+def damaged(
+    layout: Layout,
+    arrays: Mapping[str, NDArray[Any]],
+    entries: NDArray[np.int64],
+    names: frozenset[str] | None = None,
+) -> NDArray[np.int64]:
+    """Those of the entries [n] whose bytes are not those that their CRCs were taken of.
 
-
-def damaged(stored: Mapping[str, NDArray[Any]], crc: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Entries whose bytes are not those their CRC was taken of, ascending."""
-    block = 4096
-    found = [
-        start + np.flatnonzero(checksums(_rows(stored, start, start + block)) != expected)
-        for start in range(0, len(crc), block)
-        for expected in [crc[start : start + block]]
+    `arrays` are a file's datasets. With `names`, only the parts that these belong to count.
+    """
+    parts = [
+        (column, part)
+        for column, part in enumerate(layout.parts)
+        if names is None or not names.isdisjoint(part)
     ]
-    return np.concatenate(found)
+    crc = arrays["crc"].reshape(layout.entries, -1)
+    wrong = np.zeros(len(entries), np.bool_)
+    for start in range(0, len(entries), BLOCK):
+        block = slice(start, start + BLOCK)
+        for column, part in parts:
+            stored = {name: arrays[name][entries[block]] for name in part}
+            found = _checksum(layout, part, stored, entries[block])
+            wrong[block] |= found != crc[entries[block], column]
+    return entries[wrong]
 
 
-def _rows(stored: Mapping[str, NDArray[Any]], start: int, stop: int) -> dict[str, NDArray[Any]]:
-    return {name: values[start:stop] for name, values in stored.items()}
+def _checksum(
+    layout: Layout,
+    part: Sequence[str],
+    stored: Mapping[str, NDArray[Any]],
+    entries: NDArray[np.int64],
+) -> NDArray[np.uint32]:
+    """CRC-32 of one part of n entries [n]."""
+    numbers = [] if layout.format == 1 else [entries.astype("<u8")]
+    values = [0] * len(entries)
+    for array in [*numbers, *(stored[name] for name in part)]:
+        rows = np.ascontiguousarray(array).data.cast("B")
+        size = len(rows) // max(len(values), 1)
+        values = [crc32(rows[i * size : (i + 1) * size], value) for i, value in enumerate(values)]
+    return np.array(values, dtype="<u4")

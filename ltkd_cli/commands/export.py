@@ -13,10 +13,10 @@ import torch
 
 from .. import devices, models
 from ..cache import FORMAT, Cache, CacheWriter, Layout
-from ..cache.attributes import decode, encode
+from ..cache.attributes import as_read
 from ..cache.container import is_hdf5
+from ..cache.difference import lines, of_exports
 from ..cache.layout import LogitsType
-from ..cache.match import lines, of_exports
 from ..data import Data, load
 from ..data.decoded import Progress
 from ..errors import CacheMismatch, Interrupted, UsageError
@@ -126,7 +126,7 @@ def _is_there(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool:
     if not path.exists():
         return False
     found = Cache.open(path)
-    wanted = decode(encode({**attributes, "format": FORMAT}))
+    wanted = as_read({**attributes, "format": FORMAT})
     wanted["device"] = found.attributes.get("device")  # who computed it does not matter here
     different = of_exports((found.layout, found.attributes), (layout, wanted))
     if different:
