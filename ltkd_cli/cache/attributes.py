@@ -60,7 +60,7 @@ class Attributes(_Record):
     teacher_sha256: str = ""
     teacher_model: TeacherModel | None = None
     teacher_method: str = ""
-    teacher_classes: list[NonNegativeInt] = []
+    teacher_classes: list[NonNegativeInt] | None = None
     teacher_recipe: dict[str, Any] = {}
     teacher_scores: dict[str, Score | float | None] = {}
     test_split: str = ""

@@ -119,7 +119,7 @@ def teacher_of(cache: Cache) -> Teacher:
 
 def experts_classes(cache: Cache) -> tuple[int, ...]:
     """Classes that the teacher was trained on; empty where those are all."""
-    return tuple(cache.attributes.get("teacher_classes", ()))
+    return tuple(cache.attributes.get("teacher_classes") or ())
 
 
 def contents(cache: Cache) -> str:
