@@ -175,20 +175,6 @@ class Cache:
                 self._export_anew(),
             )
 
-    def check_policy(self, policy: Any) -> None:
-        """Raises CacheMismatch where the views are of another policy than `policy`, a JSON value.
-
-        The policy says which steps made the pixels, and in which version; another version of
-        a step makes other pixels under the same number.
-        """
-        stored = self.attributes.get("policy")
-        if different := differences({"policy": stored}, {"policy": policy}):
-            raise CacheMismatch(
-                f"{self.path} holds outputs for other views:"
-                + lines(different, "cache", "this ltkd"),
-                self._export_anew(),
-            )
-
     def check_unchanged(self) -> None:
         """Raises CacheDamaged where the file was written to, cut, replaced or removed.
 

@@ -172,6 +172,7 @@ def _introduce(cache: Cache, method: type[Method]) -> Iterator[Event]:
             (f"{name_of(method)} reads", f"{needs_in_words(method)}, {method.sampler} sampling"),
         ),
     )
+    yield from map(Warned, cache.warnings)
     yield from _cautions(cache, method, scores)
 
 

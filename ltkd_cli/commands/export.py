@@ -21,6 +21,7 @@ from ..data import Data, load
 from ..data.decoded import Progress
 from ..errors import CacheMismatch, Interrupted, UsageError
 from ..events import Event, Note, Warned
+from ..files import exists
 from ..inference import export
 from ..runs import Run
 from ..training.interrupts import stop_requests
@@ -85,6 +86,7 @@ def export_logits(
         f"views of each: {views}, {precision} on {devices.describe(device)}"
     )
     with CacheWriter(path, layout, attributes, replace=settings.replace) as writer:
+        yield from map(Warned, writer.warnings)
         with stop_requests() as stop:
             for event in export(network, data.train, policy, writer, device, precision):
                 yield event
@@ -115,15 +117,17 @@ def _policy_and_views(run: Run, settings: ExportSettings) -> tuple[ViewPolicy, i
 
 def _check_target(path: Path, *, replace: bool) -> None:
     """UsageError where a cache cannot have that path, or would replace what is no cache."""
+    if not exists(path):
+        return
     if path.is_dir():
         raise UsageError(f"--output names a file, and {path} is a folder.", "--output cache.h5")
-    if replace and path.exists() and path.suffix not in CACHE_NAMES and not is_hdf5(path):
+    if replace and path.suffix not in CACHE_NAMES and not is_hdf5(path):
         raise UsageError(f"--force replaces caches, and {path} is none.", "--output cache.h5")
 
 
 def _is_there(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool:
     """Whether this very cache exists; CacheMismatch where another one bears its name."""
-    if not path.exists():
+    if not exists(path):
         return False
     found = Cache.open(path)
     wanted = as_read({**attributes, "format": FORMAT})
@@ -173,9 +177,10 @@ def _attributes(
         "teacher_recipe": run.settings["recipe"],
         "teacher_scores": _scores(run, data, network, device),
         "test_split": data.test.split,
+        "test_fingerprint": data.test.fingerprint,
         "autocast": precision,
         "device": device.type,
-        "mix": "none",
+        "policy": {"spec": policy.name, "seed": policy.seed, "versions": {"view": VIEW_VERSION}},
     }
 
 

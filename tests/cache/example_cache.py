@@ -29,7 +29,7 @@ def example_attributes(**changed):
         "class_counts": [3, 2, 1],
         "data_spec": {"data": "example", "imbalance": 3.0, "imbalance_seed": 0, "root": None},
         "test_fingerprint": "7" * 64,
-        "policy": {"spec": "crop", "seed": 0, "steps": {"crop": 1}},
+        "policy": {"spec": "crop", "seed": 0, "versions": {"crop": 1}},
         "view_policy": "crop",
         "view_seed": 0,
         "view_version": 1,

@@ -67,7 +67,7 @@ def test_what_format_2_added_is_read():
     assert attributes["policy"] == {
         "spec": "crop+flip",
         "seed": 5,
-        "steps": {"crop": 1, "flip": 1},
+        "versions": {"resize": 1, "crop": 1, "flip": 1},
     }
 
 

@@ -95,22 +95,6 @@ def test_views_of_another_version_are_refused(cache):
     assert str(caught.value.hint) == f"ltkd export-logits --output {cache.path} --force"
 
 
-def test_the_policy_is_compared_as_a_whole(cache):
-    policy = example_attributes()["policy"]
-    cache.check_policy(policy)
-    with pytest.raises(CacheMismatch, match=r"policy\.steps\.crop") as caught:
-        cache.check_policy({**policy, "steps": {"crop": 2}})
-    assert str(cache.path) in caught.value.problem
-    assert "--force" in str(caught.value.hint)
-
-
-def test_a_cache_that_names_no_policy_is_refused(path):
-    attributes = example_attributes()
-    policy = attributes.pop("policy")
-    with pytest.raises(CacheMismatch, match="policy"):
-        Cache.open(export(path, attributes=attributes)).check_policy(policy)
-
-
 def test_a_cache_that_names_no_view_version_is_refused(path):
     attributes = example_attributes()
     del attributes["view_version"]

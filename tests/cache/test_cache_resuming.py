@@ -45,8 +45,8 @@ def test_a_resumed_export_equals_an_uninterrupted_one(path, tmp_path):
         ({"view_policy": "none"}, 'view_policy: partial file has "crop", this export has "none"'),
         ({"view_seed": 1}, "view_seed: partial file has 0, this export has 1"),
         (
-            {"policy": {"spec": "crop", "seed": 0, "steps": {"crop": 2}}},
-            "policy.steps.crop: partial file has 1, this export has 2",
+            {"policy": {"spec": "crop", "seed": 0, "versions": {"crop": 2}}},
+            "policy.versions.crop: partial file has 1, this export has 2",
         ),
         ({"test_fingerprint": "9" * 64}, "test_fingerprint: "),
         ({"view_version": 2}, "view_version: partial file has 1, this export has 2"),
