@@ -66,7 +66,8 @@ def checksums(
     layout: Layout, stored: Mapping[str, NDArray[Any]], entries: NDArray[np.int64]
 ) -> NDArray[np.uint32]:
     """CRCs of n entries, given their numbers [n] and stored form: as dataset `crc` has them."""
-    columns = [_checksum(layout, part, stored, entries) for part in layout.parts]
+    numbers = _of_numbers(layout, entries)
+    columns = [_continued(numbers, [stored[name] for name in part]) for part in layout.parts]
     return columns[0] if layout.format == 1 else np.stack(columns, 1)
 
 
@@ -89,24 +90,24 @@ def damaged(
     wrong = np.zeros(len(entries), np.bool_)
     for start in range(0, len(entries), BLOCK):
         block = slice(start, start + BLOCK)
+        own = entries[block]
+        numbers = _of_numbers(layout, own)
         for column, part in parts:
-            stored = {name: arrays[name][entries[block]] for name in part}
-            found = _checksum(layout, part, stored, entries[block])
-            wrong[block] |= found != crc[entries[block], column]
+            found = _continued(numbers, [arrays[name][own] for name in part])
+            wrong[block] |= found != crc[own, column]
     return entries[wrong]
 
 
-def _checksum(
-    layout: Layout,
-    part: Sequence[str],
-    stored: Mapping[str, NDArray[Any]],
-    entries: NDArray[np.int64],
-) -> NDArray[np.uint32]:
-    """CRC-32 of one part of n entries [n]."""
-    numbers = [] if layout.format == 1 else [entries.astype("<u8")]
-    values = [0] * len(entries)
-    for array in [*numbers, *(stored[name] for name in part)]:
-        rows = np.ascontiguousarray(array).data.cast("B")
-        size = len(rows) // max(len(values), 1)
-        values = [crc32(rows[i * size : (i + 1) * size], value) for i, value in enumerate(values)]
+def _of_numbers(layout: Layout, entries: NDArray[np.int64]) -> list[int]:
+    """What the CRCs of n entries begin with: that of their numbers, but in format 1."""
+    if layout.format == 1:
+        return [0] * len(entries)
+    return [crc32(number) for number in entries.astype("<u8")[:, None]]
+
+
+def _continued(values: list[int], arrays: Sequence[NDArray[Any]]) -> NDArray[np.uint32]:
+    """CRC-32 of n entries [n], begun with n values, over their rows of each array [n, ...]."""
+    for array in arrays:
+        rows = np.ascontiguousarray(array).reshape(len(values), -1)
+        values = [crc32(row.data, value) for row, value in zip(rows, values, strict=True)]
     return np.array(values, dtype="<u4")

@@ -18,7 +18,7 @@ from . import container
 from .container import Container
 from .difference import differences, lines
 from .pack import damaged, unpack
-from .writer import lock_of, partial_of
+from .target import lock_of, partial_of
 
 BLOCK = 64 * 2**20
 """Bytes that are copied at once on the way to a device."""

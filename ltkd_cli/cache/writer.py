@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
@@ -17,26 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CacheDamaged, CacheError, CacheMismatch, command
-from ..files import Locked, exists, free_space, locked, sync_folder, write_all
+from ..files import exists, sync_folder, write_all
 from . import container, trailer
 from .attributes import as_read, software_versions
 from .container import Container, Opened
 from .difference import lines, of_exports
 from .layout import FORMAT, LIMIT, Layout
 from .pack import checksums, damaged, first_unfit, pack
+from .target import draft_of, held, partial_of, refuse_existing, require_room, writing
 
 SYNC_SECONDS = 2.0
 """Work that a crash of the machine may cost at most, in seconds."""
-
-HINTS = {
-    errno.ENOSPC: "free some space and give the same command again; it goes on where it stopped",
-    errno.EDQUOT: "free some of your quota and give the same command again; it goes on",
-    errno.EFBIG: "ulimit -f unlimited",
-    errno.ENAMETOOLONG: "--output cache.h5",
-}
-"""Ways out where a file cannot be written."""
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class CacheWriter:
@@ -76,9 +66,9 @@ class CacheWriter:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack, self._writing():
-            self._refuse_existing()
+            refuse_existing(self.path, replace=self._replace)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(self._locked())
+            stack.enter_context(held(self.path))
             if not exists(self.partial):
                 self._create()
             file = Opened(self.partial, os.O_RDWR, follow=False)
@@ -153,7 +143,7 @@ class CacheWriter:
                 "give the same command again; it writes only those",
             )
         self._refuse_damage()
-        self._refuse_existing()
+        refuse_existing(self.path, replace=self._replace)
         with self._writing():
             os.fsync(self._file)
             trailer.seal(self._file)
@@ -181,17 +171,6 @@ class CacheWriter:
         part = self._found.ranges[name]
         row = part.size // part.shape[0]
         write_all(self._file, values.data, part.offset + start * row)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(locked(lock_of(self.path)))
-            except Locked as error:
-                raise CacheError(
-                    f"{self.partial} is being written by {error}.", error.hint
-                ) from None
-            yield
 
     def _taken_up(self, file: Opened) -> Container:
         """The partial file, which must be of this very export."""
@@ -224,7 +203,7 @@ class CacheWriter:
 
     def _create(self) -> None:
         """Makes the partial file under yet another name, so that a partial file is well-formed."""
-        self._require_room()
+        require_room(self.partial, self._bytes_missing())
         draft = draft_of(self.path)
         draft.unlink(missing_ok=True)  # of a process that was killed; the name is ltkd's own
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -251,17 +230,6 @@ class CacheWriter:
             self.warnings = (
                 f"{self.partial} had {len(bad):,} entries that are not what was written, the"
                 f" first for row {row}, view {view}; they are written anew.",
-            )
-
-    def _refuse_existing(self) -> None:
-        if not exists(self.path):
-            return
-        if not self.path.is_file():
-            raise CacheError(f"{self.path} exists, and is no file.", "--output cache.h5")
-        if not self._replace:
-            raise CacheError(
-                f"{self.path} exists already; replace it, or give another --output.",
-                command("export-logits", "--output", self.path, "--force"),
             )
 
     def _refuse_shapes(
@@ -298,47 +266,13 @@ class CacheWriter:
             "give the same command again; it writes them anew",
         )
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Turns an OSError inside into a CacheError about the partial file."""
-        try:
-            yield
-        except OSError as error:
-            where = "" if error.filename in (None, str(self.partial)) else f" ({error.filename})"
-            problem = f"{self.partial} cannot be written: {error.strerror or error}{where}"
-            if error.errno in FULL:
-                problem += f"; {self._bytes_missing():,} more bytes are needed"
-                problem += f" and {free_space(self.path.parent):,} are free"
-            look = f"check the folder: ls -ld {quote(str(self.path.parent))}"
-            raise CacheError(f"{problem}.", HINTS.get(error.errno or 0, look)) from error
-
-    def _require_room(self) -> None:
-        needed, free = self._bytes_missing(), free_space(self.path.parent)
-        if free < needed:
-            raise CacheError(
-                f"{self.partial} needs {needed:,} bytes, and {free:,} are free on its disk.",
-                "free some space, or give another --output",
-            )
+    def _writing(self) -> AbstractContextManager[None]:
+        return writing(self.partial, self._bytes_missing)
 
     def _bytes_missing(self) -> int:
         if self._opened is None:
             return sum(dataset.size for dataset in self.layout.datasets().values())
         return int((self._found.arrays["done"] != 1).sum()) * self.layout.entry_size
-
-
-def partial_of(path: Path) -> Path:
-    """Name of a cache while it is written."""
-    return path.with_name(f"{path.name}.partial")
-
-
-def draft_of(path: Path) -> Path:
-    """Name of a partial file while it is made."""
-    return path.with_name(f".{path.name}.ltkd-draft")
-
-
-def lock_of(path: Path) -> Path:
-    """Name of the lock of a cache while it is written."""
-    return path.with_name(f"{path.name}.partial.lock")
 
 
 def _completed(layout: Layout, attributes: Mapping[str, Any]) -> dict[str, Any]:
