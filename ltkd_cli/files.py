@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -20,8 +23,46 @@ PARTIAL = ".partial"
 """How the name of a file ends that is not whole yet."""
 
 
+MAX_LOCK = 4096
+"""Bytes of a lock file that are read; what names a holder takes about a hundred."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that a lock file names."""
+
+    pid: int
+    host: str
+    start: str
+    """When it took the lock, UTC."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.start}"
+
+    def is_alive(self) -> bool:
+        """Whether a process with its number runs on this very host."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except OSError as error:
+            return error.errno == errno.EPERM
+        return True
+
+
 class Locked(Exception):
     """Another process holds the lock; the message says which, where it is known."""
+
+    def __init__(self, holder: Holder | None) -> None:
+        super().__init__(str(holder or "another process"))
+        self.holder = holder
+
+    @property
+    def hint(self) -> str:
+        """What to do about it: only a living process of this host can be stopped."""
+        if self.holder and self.holder.is_alive() and self.holder.pid > 1:
+            return f"wait for it, or stop it: kill {self.holder.pid}"
+        return "wait for it"
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -51,6 +92,27 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
+def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = True) -> int:
+    """A descriptor of an existing regular file; OSError for anything else.
+
+    A FIFO is not waited for, and with `follow` off a link is not followed.
+    """
+    flags |= os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "Not a regular file", str(path))
+
+
+def write_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    """Writes every byte at its place; a disk that takes only some of them is an OSError."""
+    rest = memoryview(data).cast("B")
+    while len(rest):
+        written = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
 def sync_folder(folder: Path) -> None:
     """Puts the folder's own entries (creations, renames) on the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -63,9 +125,18 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal digits."""
-    with path.open("rb") as file:
+    """SHA-256 of a regular file's bytes, in hexadecimal digits."""
+    with os.fdopen(open_regular(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def exists(path: Path) -> bool:
+    """Whether anything bears the name, a broken link too; not where nothing can."""
+    try:
+        path.lstat()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def free_space(folder: Path) -> int:
@@ -78,31 +149,72 @@ def locked(path: Path, seconds: float = 0.0) -> Iterator[None]:
     """Holds the lock file at `path`, waiting for it up to `seconds`; Locked where it is taken.
 
     The kernel's lock counts, so a killed process leaves none behind; the file's content only
-    names the holder. It is removed at the end.
+    names the holder. It is removed at the end. OSError where the name is taken by a link or by
+    a file that is no lock; both are left as they are.
     """
+    _refuse_foreign(path)
     lock = filelock.FileLock(path, timeout=seconds, thread_local=False)
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise Locked(holder_of(path)) from None
+        raise Locked(named_in(path)) from None
+    owner, held = os.getpid(), path.lstat()
     try:
         with suppress(OSError):
-            start = datetime.now(UTC).isoformat(timespec="seconds")
-            path.write_text(
-                json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "start": start})
-            )
+            _name_self(path)
         yield
     finally:
-        with suppress(OSError):
-            path.unlink()
-        lock.release()
+        if os.getpid() == owner:  # a forked child leaves its parent's lock alone
+            with suppress(OSError):
+                if os.path.samestat(held, path.lstat()):
+                    path.unlink()
+            lock.release()
+
+
+def named_in(path: Path) -> Holder | None:
+    """The process that a lock file names; None where there is none or its text is odd."""
+    try:
+        named = json.loads(_read_lock(path))
+        holder = Holder(named["pid"], named["host"], named["start"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    texts = (holder.host, holder.start)
+    if type(holder.pid) is not int or not 0 < holder.pid < 2**31:
+        return None  # as the target of a signal, 0 and -1 mean many processes
+    if not all(isinstance(text, str) and text.isprintable() and len(text) < 256 for text in texts):
+        return None
+    return holder
 
 
 def holder_of(path: Path) -> str:
     """The process that a lock file names, in words."""
+    return str(named_in(path) or "another process")
+
+
+def _name_self(path: Path) -> None:
+    start = datetime.now(UTC).isoformat(timespec="seconds")
+    text = json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), start))).encode()
+    descriptor = open_regular(path, os.O_WRONLY, follow=False)
     try:
-        named = json.loads(path.read_text())
-        pid, host, start = int(named["pid"]), str(named["host"])[:60], str(named["start"])[:40]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
-    return f"process {pid} on {host} since {start}"
+        os.ftruncate(descriptor, 0)
+        write_all(descriptor, text, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _read_lock(path: Path) -> bytes:
+    descriptor = open_regular(path, follow=False)
+    try:
+        return os.read(descriptor, MAX_LOCK)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raises OSError where what bears the name is not a lock, whole or half written."""
+    try:
+        content = _read_lock(path)
+    except FileNotFoundError:
+        return
+    if content and not content.startswith(b"{"):
+        raise FileExistsError(errno.EEXIST, "It is not a lock", str(path))

@@ -3,12 +3,13 @@
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from markdown_it import MarkdownIt
 
-from ltkd_cli.cache import Cache, CacheWriter, Layout
+from ltkd_cli.cache import Cache, CacheWriter, Layout, trailer
 
 PAGE = Path(__file__).parents[1] / "docs" / "cache.md"
 LABELS = np.array([0, 1, 0, 2])
@@ -45,9 +46,10 @@ def expected(path):
 
     last = logits(torch.full((VIEWS,), len(LABELS) - 1), views).softmax(1)[:, LABELS[-1]]
     clean = logits(torch.arange(len(LABELS)), torch.zeros(len(LABELS), dtype=torch.int64))
-    right = (clean.argmax(1) == cache.labels).double().mean().item()
+    labels = torch.from_numpy(LABELS)
+    accuracy = (clean.argmax(1) == labels).double().mean().item()
     lines = [f"view {view}: cat {p:.3f}" for view, p in enumerate(last.tolist())]
-    return "\n".join([*lines, f"right on clean images: {right}"])
+    return "\n".join([*lines, f"accuracy on clean images: {accuracy}"])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])
@@ -58,12 +60,22 @@ def test_the_example_reads_what_ltkd_reads(tmp_path, monkeypatch, capsys, dtype,
     assert capsys.readouterr().out.strip() == expected(path)
 
 
-def test_the_example_finds_a_changed_byte(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["logits", "labels", "crc"])
+def test_the_example_finds_a_changed_byte(tmp_path, monkeypatch, name):
     path = write(tmp_path / "cache.h5")
-    logits = Cache.open(path).tensor("logits").numpy()
-    changed = path.read_bytes().replace(logits[-1].tobytes(), logits[0].tobytes())
+    with h5py.File(path) as file:
+        offset = file[name].id.get_offset()
+    changed = bytearray(path.read_bytes())
+    changed[offset] ^= 1
     path.write_bytes(changed)
     with pytest.raises(AssertionError):
+        run_example(path, monkeypatch)
+
+
+def test_the_example_refuses_an_unfinished_file(tmp_path, monkeypatch):
+    path = write(tmp_path / "cache.h5")
+    path.write_bytes(path.read_bytes()[:-32] + bytes(32))
+    with pytest.raises(AssertionError, match="not a complete cache"):
         run_example(path, monkeypatch)
 
 
@@ -74,9 +86,20 @@ def test_an_entry_takes_the_bytes_that_the_page_says(classes, width):
         for dtype in ("float16", "float32", "uint8")
     }
     text = PAGE.read_text()
-    assert "2C + 2D + 5 bytes as float16" in text
-    assert size["float16"] == 2 * classes + 2 * width + 5
-    assert "As float32 it takes 4C + 4D + 5" in text
-    assert size["float32"] == 4 * classes + 4 * width + 5
-    assert "uint8 C + 2D + 13" in text
-    assert size["uint8"] == classes + 2 * width + 13
+    for dtype, said in {
+        "float16": ("2C + 5 bytes as float16", "with features 2C + 2D + 9"),
+        "float32": ("As float32 it takes 4C + 5", "4C + 4D + 9"),
+        "uint8": ("with logits in uint8 C + 13", "C + 2D + 17"),
+    }.items():
+        assert said[0] in " ".join(text.split())
+        assert said[1] in " ".join(text.split())
+        own = classes * {"float16": 2, "float32": 4, "uint8": 1}[dtype]
+        features = width * (4 if dtype == "float32" else 2) + 4 if width else 0
+        scales = 8 if dtype == "uint8" else 0
+        assert size[dtype] == own + scales + features + 5
+
+
+def test_the_page_says_how_long_the_footer_is_and_how_it_begins():
+    text = PAGE.read_text()
+    assert f"the last {trailer.FOOTER.size} bytes" in text
+    assert trailer.MAGIC.hex(" ").upper() in text

@@ -1,6 +1,6 @@
 """The teacher's outputs on disk: one HDF5 file, written once, read by every student.
 
-`layout` holds the specification of the file.
+docs/cache.md is the specification of the file, and `layout` lists its datasets.
 """
 
 from .layout import FORMAT, Layout

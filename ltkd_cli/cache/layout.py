@@ -1,49 +1,20 @@
-"""Which datasets a cache file holds: the specification of format 1.
+"""Which datasets a cache file holds, and how many entries: the specification is docs/cache.md.
 
-A cache is one HDF5 file. Its name is free, but a name that ends in `.partial` MUST only be
-given to a file that may be unfinished, and no other file MAY be unfinished. The file MUST
-begin with the HDF5 signature (no user block) and MUST be readable by HDF5 1.8.
+These datasets lie in the root group, for N images, C classes, D features and R entries, which
+are the views of all images; of P parts an entry has one or, with features, two:
 
-N images, C classes, D feature width. The views of image i are the entries
-`first[i]` ... `first[i + 1] - 1`; R = `first[N]` entries in all. Entry `first[i]` is view 0,
-the clean image. These datasets lie in the root group:
-
-    logits          f2 [R, C]  the network's answer before softmax; MAY be f4 or u1 instead
+    logits          f2 [R, C]  the network's output before softmax; MAY be f4 or u1 instead
     logits_scale    f4 [R]     MUST exist where logits are u1, and only there
     logits_offset   f4 [R]     likewise; logit = logits * logits_scale + logits_offset
     features        f2 [R, D]  pooled penultimate layer; MAY be absent; f4 where logits are f4
     first           i8 [N + 1] MUST begin with 0 and grow by at least 1 from image to image
     labels          i4 [N]     MUST lie in 0 ... C - 1; in the order of the image set
-    crc             u4 [R]     CRC-32 (zlib's) of the stored bytes of the entry's logits,
-                               logits_scale, logits_offset and features, in this order, of
-                               those that exist
+    crc             u4 [R, P]  CRC-32 (zlib's) of the entry's number as u8 and, in column 0, of
+                               the stored bytes of its logits, logits_scale and logits_offset;
+                               in column 1, where features exist, of its features
     done            u1 [R]     1 where the entry is written, else 0
 
-All numbers MUST be little-endian. Every dataset MUST be a hard link to a contiguous layout in
-this very file, fixed in size, without filters, external storage or chunks, so that it is one
-range of bytes, and the range MUST lie within the file. Ranges SHOULD begin at multiples of 64.
-Logits and features MUST be finite, and below 60,000 in magnitude before they are rounded. A
-reader MUST refuse a file that breaks these rules. Other datasets and groups MAY exist and MUST
-be ignored.
-
-The root group's attributes hold everything else. A text MUST be a variable-length UTF-8
-string, a truth value an HDF5 boolean, a number i8 or f8. Everything else (lists, nested
-values, nothing) MUST be JSON text, and the attribute `json` MUST list the names of those
-attributes as JSON text. Variable-length strings live outside the object header, so the
-64 KiB limit for attributes does not apply to them.
-
-    format          MUST be 1. A reader MUST refuse a higher number.
-    complete        MUST be true in a finished file, and MUST become true last of all bytes.
-    fingerprint, class_names, class_counts
-                    MUST say which image set, and which order of classes, the rows mean;
-                    the counts MUST be those of `labels`.
-    attributes_crc  SHOULD be the CRC-32 (zlib's) of the other attributes without `complete`:
-                    of the UTF-8 text of a JSON object with sorted names, ", " and ": " between
-                    items, and letters outside ASCII escaped.
-    others          MAY exist; a writer that resumes a file MUST compare them (see `match`).
-
-While a file is unfinished, `done` MUST only become 1 after the entry and its CRC are on the
-disk (fsync). An entry whose flag is 0 does not exist, whatever its bytes are.
+In format 1, crc is u4 [R]: of all stored bytes of the entry, in this order, without its number.
 """
 
 from __future__ import annotations
@@ -55,23 +26,23 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = 1
+FORMAT = 2
 """The format this version of ltkd writes, and the highest it reads."""
 
 LIMIT = 60_000.0
 """Stored logits and features are smaller in magnitude; float16 ends at 65,504."""
 
-STORED = ("logits", "logits_scale", "logits_offset", "features")
-"""What is stored for an entry, in the order in which its CRC runs over it."""
+PARTS = (("logits", "logits_scale", "logits_offset"), ("features",))
+"""What is stored for an entry, by the part that is read, and checked, on its own."""
+
+STORED = (*PARTS[0], *PARTS[1])
+"""The same, in the order in which the CRC of format 1 runs over it."""
 
 REQUIRED = ("logits", "first", "labels", "crc", "done")
 """Datasets that every cache has."""
 
 DATASETS = (*STORED, "first", "labels", "crc", "done")
 """Every dataset that a cache may have."""
-
-REQUIRED_ATTRIBUTES = ("fingerprint", "class_names", "class_counts")
-"""Attributes that say what the rows and the classes mean."""
 
 LogitsType = Literal["float16", "float32", "uint8"]
 
@@ -86,7 +57,10 @@ class Shape:
     @property
     def size(self) -> int:
         """Bytes."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        size = self.dtype.itemsize
+        for length in self.shape:
+            size *= length
+        return size
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +79,7 @@ class Layout:
     """[N]."""
     dtype: LogitsType = "float16"
     """How logits are stored; `uint8` is lossy: 255 steps between an entry's extremes."""
+    format: int = FORMAT
 
     def __post_init__(self) -> None:
         if self.rows < 1 or self.classes < 1 or self.width < 0:
@@ -139,13 +114,18 @@ class Layout:
 
     @property
     def entry_size(self) -> int:
-        """Bytes of one entry with its CRC and flag."""
-        per_entry = [
-            *self.stored().values(),
-            Shape(np.dtype("<u4"), (self.entries,)),
-            Shape(np.dtype("u1"), (self.entries,)),
-        ]
-        return sum(dataset.size for dataset in per_entry) // self.entries
+        """Bytes of one entry with its CRCs and flag."""
+        entry = self.datasets()
+        return sum(entry[name].size for name in (*self.stored(), "crc", "done")) // self.entries
+
+    @property
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the datasets under each column of `crc`."""
+        stored = self.stored()
+        if self.format == 1:
+            return (tuple(stored),)
+        found = (tuple(name for name in part if name in stored) for part in PARTS)
+        return tuple(part for part in found if part)
 
     def stored(self) -> dict[str, Shape]:
         """The datasets that hold entries, in the order of `STORED`."""
@@ -161,10 +141,11 @@ class Layout:
 
     def datasets(self) -> dict[str, Shape]:
         """Every dataset of the file."""
+        crc = (self.entries,) if self.format == 1 else (self.entries, len(self.parts))
         return self.stored() | {
             "first": Shape(np.dtype("<i8"), (self.rows + 1,)),
             "labels": Shape(np.dtype("<i4"), (self.rows,)),
-            "crc": Shape(np.dtype("<u4"), (self.entries,)),
+            "crc": Shape(np.dtype("<u4"), crc),
             "done": Shape(np.dtype("u1"), (self.entries,)),
         }
 
@@ -175,7 +156,7 @@ class Layout:
 
     def fault(self) -> str:
         """What breaks the format's rules in `first` or `labels`; empty where nothing does."""
-        if self.first[0] != 0 or (np.diff(self.first) < 1).any():
+        if self.first[0] != 0 or (self.first[1:] <= self.first[:-1]).any():
             return "`first` does not begin with 0 and grow with every row"
         outside = np.flatnonzero((self.labels < 0) | (self.labels >= self.classes))
         if len(outside):

@@ -11,24 +11,23 @@ import io
 import os
 from typing import Any
 
-from .disk import write_all
+from ..files import write_all
 
 
 class Memory(io.RawIOBase):
-    """A file for HDF5 to write to: the bytes of `base` below, all that is written above."""
+    """All that HDF5 has written, and zeros in between, which take no memory."""
 
-    def __init__(self, base: int | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.base = base
-        self.length = 0 if base is None else os.fstat(base).st_size
+        self.length = 0
         self.pieces: list[tuple[int, bytes]] = []
         self.position = 0
 
-    def save(self, file: int) -> None:
-        """Puts every written piece into `file`, which gets this one's length."""
-        os.ftruncate(file, self.length)
+    def save(self, descriptor: int) -> None:
+        """Puts every written piece into an empty file, which gets this one's length."""
+        os.ftruncate(descriptor, self.length)
         for offset, piece in self.pieces:
-            write_all(file, piece, offset)
+            write_all(descriptor, piece, offset)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.length}[whence]
@@ -51,8 +50,7 @@ class Memory(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         target = memoryview(buffer).cast("B")
-        below = b"" if self.base is None else os.pread(self.base, len(target), self.position)
-        target[:] = below.ljust(len(target), b"\0")
+        target[:] = bytes(len(target))
         for offset, piece in self.pieces:
             start = max(offset, self.position)
             stop = min(offset + len(piece), self.position + len(target))

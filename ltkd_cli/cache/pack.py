@@ -7,9 +7,14 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from .layout import LIMIT, STORED, Layout
+from .layout import LIMIT, Layout
+
+BLOCK = 1024
+"""Entries whose CRCs are computed at once."""
 
 STEPS = 255
 """Steps of one uint8."""
@@ -41,6 +46,15 @@ def quantise(logits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     return {"logits": rounded, "logits_scale": scale, "logits_offset": offset}
 
 
+def unpack(stored: Mapping[str, NDArray[Any]], name: str) -> Tensor:
+    """Logits or features of n entries as float32, from their stored form."""
+    values = torch.from_numpy(stored[name]).float()
+    if name == "logits" and "logits_scale" in stored:
+        scale, offset = (torch.from_numpy(stored[f"logits_{part}"]) for part in ("scale", "offset"))
+        values.mul_(scale[:, None]).add_(offset[:, None])
+    return values
+
+
 def first_unfit(values: NDArray[np.float32]) -> int | None:
     """Position, in the flattened array, of a value that is not finite or too large."""
     if np.abs(values).max(initial=0) < LIMIT:
@@ -48,31 +62,52 @@ def first_unfit(values: NDArray[np.float32]) -> int | None:
     return int(np.flatnonzero(~(np.abs(values) < LIMIT))[0])
 
 
-def checksums(stored: Mapping[str, NDArray[Any]]) -> NDArray[np.uint32]:
-    """CRC-32 of each of n entries [n], over the datasets of `STORED` that are given."""
-    parts = [stored[name] for name in STORED if name in stored]
-    values = [0] * len(parts[0])
-    for part in parts:
-        values = _continue(values, part)
-    return np.array(values, dtype="<u4")
+def checksums(
+    layout: Layout, stored: Mapping[str, NDArray[Any]], entries: NDArray[np.int64]
+) -> NDArray[np.uint32]:
+    """CRCs of n entries, given their numbers [n] and stored form: as dataset `crc` has them."""
+    numbers = _of_numbers(layout, entries)
+    columns = [_continued(numbers, [stored[name] for name in part]) for part in layout.parts]
+    return columns[0] if layout.format == 1 else np.stack(columns, 1)
 
 
-def _continue(values: Sequence[int], part: NDArray[Any]) -> list[int]:
-    rows = np.ascontiguousarray(part).data.cast("B")
-    size = len(rows) // len(values)
-    return [crc32(rows[i * size : (i + 1) * size], value) for i, value in enumerate(values)]
+def damaged(
+    layout: Layout,
+    arrays: Mapping[str, NDArray[Any]],
+    entries: NDArray[np.int64],
+    names: frozenset[str] | None = None,
+) -> NDArray[np.int64]:
+    """Those of the entries [n] whose bytes are not those that their CRCs were taken of.
 
-
-def damaged(stored: Mapping[str, NDArray[Any]], crc: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Entries whose bytes are not those their CRC was taken of, ascending."""
-    block = 4096
-    found = [
-        start + np.flatnonzero(checksums(_rows(stored, start, start + block)) != expected)
-        for start in range(0, len(crc), block)
-        for expected in [crc[start : start + block]]
+    `arrays` are a file's datasets. With `names`, only the parts that these belong to count.
+    """
+    parts = [
+        (column, part)
+        for column, part in enumerate(layout.parts)
+        if names is None or not names.isdisjoint(part)
     ]
-    return np.concatenate(found)
+    crc = arrays["crc"].reshape(layout.entries, -1)
+    wrong = np.zeros(len(entries), np.bool_)
+    for start in range(0, len(entries), BLOCK):
+        block = slice(start, start + BLOCK)
+        own = entries[block]
+        numbers = _of_numbers(layout, own)
+        for column, part in parts:
+            found = _continued(numbers, [arrays[name][own] for name in part])
+            wrong[block] |= found != crc[own, column]
+    return entries[wrong]
 
 
-def _rows(stored: Mapping[str, NDArray[Any]], start: int, stop: int) -> dict[str, NDArray[Any]]:
-    return {name: values[start:stop] for name, values in stored.items()}
+def _of_numbers(layout: Layout, entries: NDArray[np.int64]) -> list[int]:
+    """What the CRCs of n entries begin with: that of their numbers, but in format 1."""
+    if layout.format == 1:
+        return [0] * len(entries)
+    return [crc32(number) for number in entries.astype("<u8")[:, None]]
+
+
+def _continued(values: list[int], arrays: Sequence[NDArray[Any]]) -> NDArray[np.uint32]:
+    """CRC-32 of n entries [n], begun with n values, over their rows of each array [n, ...]."""
+    for array in arrays:
+        rows = np.ascontiguousarray(array).reshape(len(values), -1)
+        values = [crc32(row.data, value) for row, value in zip(rows, values, strict=True)]
+    return np.array(values, dtype="<u4")

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from shlex import quote
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import CacheError, CacheMismatch
+from ..errors import CacheDamaged, CacheError, CacheMismatch, Hint, command
+from ..files import exists, named_in
 from ..outputs import Outputs
-from . import container, match
+from . import container
 from .container import Container
-from .lock import holder_of
-from .pack import damaged
-from .writer import lock_of, partial_of
+from .difference import differences, lines
+from .pack import damaged, unpack
+from .target import lock_of, partial_of
 
 BLOCK = 64 * 2**20
 """Bytes that are copied at once on the way to a device."""
+
+ELSEWHERE = frozenset({"root", "test_list", "download", "groups"})
+"""Fields of a data set's description that do not choose the training images."""
 
 
 class NoSuchEntry(CacheError, IndexError):
@@ -31,7 +34,8 @@ class NoSuchEntry(CacheError, IndexError):
 class Cache:
     """The outputs of a teacher for every view of all N rows, mapped from one file.
 
-    Pickling, and so sending to another process, carries the path only.
+    Every entry is checked against its CRC when it is first read. Pickling, and so sending to
+    another process, carries the path only.
     """
 
     def __init__(self, found: Container) -> None:
@@ -39,49 +43,49 @@ class Cache:
         self.attributes = found.attributes
         self.layout = found.layout
         self._container = found
+        self._arrays = found.arrays
+        self._checked = np.zeros((len(found.layout.parts), found.layout.entries), np.bool_)
 
     @classmethod
     def open(cls, path: Path) -> Cache:
         """The complete cache at `path`; reads no entries.
 
         Raises CacheError where there is none or it is unfinished, CacheMismatch for a newer
-        format and CacheDamaged for a file that is cut short or malformed.
+        format and CacheDamaged for a file that is cut short or malformed, or whose bytes,
+        but for the entries, are not what was written.
         """
         path = Path(path)
         if path.name.endswith(".partial"):
             raise _unfinished(path.with_name(path.name.removesuffix(".partial")))
-        if not path.exists():
-            raise _unfinished(path) if partial_of(path).exists() else _absent(path)
+        if not exists(path):
+            raise _unfinished(path) if exists(partial_of(path)) else _absent(path)
         found = container.read(path)
-        if found.attributes["complete"] is not True:
+        if not found.complete:
             raise _unfinished(path)
-        return cls(found)
+        cache = cls(found)
+        cache._refuse_missing()
+        return cache
 
     def __reduce__(self) -> tuple[Callable[[Path], Cache], tuple[Path]]:
         return Cache.open, (self.path,)
 
     @property
-    def labels(self) -> Tensor:
-        """Label of every row, int64 [N]."""
-        return torch.from_numpy(self.layout.labels.astype(np.int64))
-
-    @property
-    def class_counts(self) -> list[int]:
-        """Training images of each class."""
-        return cast(list[int], self.attributes["class_counts"])
-
-    @property
-    def scores(self) -> dict[str, Any]:
-        """The teacher's test scores by group; empty where none were recorded."""
-        return cast(dict[str, Any], self.attributes.get("teacher_scores", {}))
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what this file cannot promise."""
+        if self._container.format > 1:
+            return ()
+        return (
+            f"{self.path} has format 1, which has no checksum of its labels and of the order of "
+            "its entries: damage there would go unnoticed. Export it again to be sure.",
+        )
 
     def require(self, names: frozenset[str]) -> None:
         """Raises CacheMismatch where the cache does not hold all of `names`."""
         if lacking := sorted(names - self.layout.names):
-            run = self.attributes.get("teacher_run", "RUN")
+            run = self.attributes.get("teacher_run") or "RUN"
             raise CacheMismatch(
                 f"{self.path} holds no {' and no '.join(lacking)}.",
-                f"ltkd export-logits {quote(run)} --features --output with-features.h5",
+                command("export-logits", run, "--features", "--output", "with-features.h5"),
             )
 
     def views_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,28 +94,41 @@ class Cache:
         return torch.from_numpy(first), torch.from_numpy(number)
 
     def read(self, rows: Tensor, views: Tensor, names: frozenset[str]) -> Outputs:
-        """What the teacher said about the given views [B] of the given rows [B]; float32.
+        """The teacher's outputs for the given views [B] of the given rows [B]; float32.
 
-        Raises NoSuchEntry for a view that is not stored, CacheMismatch for a name that is not.
+        Raises NoSuchEntry for a view that is not stored, CacheMismatch for a name that is not
+        and CacheDamaged for an entry that is not what was written, or where the file became
+        shorter. One that is cut in the very moment of reading kills the process (SIGBUS).
         """
         self.require(names)
+        self._refuse_shorter()
         entries = self._entries(rows.numpy(), views.numpy())
-        return {name: self._values(name, entries) for name in sorted(names)}
+        self._check(names, entries)
+        stored = {
+            name: self._arrays[name][entries]
+            for part in self.layout.parts
+            for name in part
+            if name in names or (name.startswith("logits_") and "logits" in names)
+        }
+        return {name: unpack(stored, name) for name in sorted(names)}
 
     def tensor(self, name: str, device: torch.device | str = "cpu") -> Tensor:
-        """A whole dataset, as it is stored, on a device; copied in blocks.
+        """A whole dataset, as it is stored, on a device; copied, and checked, in blocks.
 
-        With uint8 logits, `logits_scale` and `logits_offset` are datasets, too.
+        With uint8 logits, `logits_scale` and `logits_offset` are datasets, too. Raises
+        CacheDamaged for an entry that is not what was written.
         """
-        if name not in self._container.arrays:
+        if name not in self._arrays:
             self.require(frozenset({name}))
-        stored = self._container.arrays[name]
+        self._refuse_shorter()
+        stored = self._arrays[name]
         sample = torch.from_numpy(stored[:1].copy())
         whole = torch.empty(stored.shape, dtype=sample.dtype, device=device)
         step = max(1, BLOCK * len(stored) // max(stored.nbytes, 1))
         for start in range(0, len(stored), step):
-            block = torch.from_numpy(stored[start : start + step].copy())
-            whole[start : start + step].copy_(block)
+            block = slice(start, min(start + step, len(stored)))
+            self._check(frozenset({name}), np.arange(block.start, block.stop))
+            whole[block].copy_(torch.from_numpy(stored[block].copy()))
         return whole
 
     def check(
@@ -128,19 +145,25 @@ class Cache:
         `labels` [N]; `image_set` is its name and `data_spec` says where it comes from, so
         that the error can name the settings that differ.
         """
-        if words := match.of_class_names(self.attributes["class_names"], class_names):
-            raise self._made_for_another(f" {words}.")
         given = {
             "fingerprint": fingerprint,
+            "class_names": list(class_names),
             "class_counts": list(class_counts),
-            "image_set": image_set,
-            "data_spec": dict(data_spec),
         }
-        different = match.of_image_sets(
-            self.attributes, given, self.layout.labels, labels.numpy(force=True)
+        stored = {name: self.attributes[name] for name in given}
+        stored["labels"] = self.layout.labels.tolist()
+        different = differences(stored, {**given, "labels": labels.tolist()})
+        if not different:
+            return
+        named = differences(
+            {"image_set": self.attributes.get("image_set"), **_choice(self.attributes)},
+            {"image_set": image_set, **_choice({"data_spec": data_spec})},
         )
-        if different:
-            raise self._made_for_another(match.lines(different, "cache", "image set"))
+        raise CacheMismatch(
+            f"{self.path} was made for another image set:"
+            + lines([*named, *different], "cache", "image set"),
+            "leave out --data and the like, for the images that the cache knows; or export these",
+        )
 
     def check_view_version(self, version: int) -> None:
         """Raises CacheMismatch where views were made by another version of the view function."""
@@ -149,13 +172,24 @@ class Cache:
             raise CacheMismatch(
                 f"{self.path} speaks of views of version {stored}, and this ltkd makes version"
                 f" {version}: other pixels under the same number.",
-                f"ltkd export-logits --output {quote(str(self.path))} --force",
+                self._export_anew(),
             )
 
+    def check_unchanged(self) -> None:
+        """Raises CacheDamaged where the file was written to, cut, replaced or removed.
+
+        Two calls of `stat`: cheap enough for every epoch.
+        """
+        if not self._container.file.is_unchanged():
+            raise self._changed()
+
     def verify(self) -> None:
-        """Reads every byte; CacheDamaged where one is not what was written."""
-        self._verify_bookkeeping()
-        bad = damaged(self._container.stored, self._container.arrays["crc"])
+        """Reads every entry; CacheDamaged where one is not what was written.
+
+        What is no entry was checked when the file was opened.
+        """
+        self.check_unchanged()
+        bad = damaged(self.layout, self._arrays, np.arange(self.layout.entries))
         if len(bad):
             row, view = self.layout.row_and_view(int(bad[0]))
             raise container.damage(
@@ -164,19 +198,38 @@ class Cache:
                 f" the first for row {row}, view {view}",
             )
 
-    def _verify_bookkeeping(self) -> None:
-        undone = np.flatnonzero(self._container.arrays["done"] != 1)
+    def _refuse_missing(self) -> None:
+        undone = np.flatnonzero(self._arrays["done"] != 1)
         if len(undone):
             row, view = self.layout.row_and_view(int(undone[0]))
             raise container.damage(
                 self.path,
                 f"{len(undone):,} entries do not exist, the first for row {row}, view {view}",
             )
-        if fault := self.layout.fault():
-            raise container.damage(self.path, fault)
-        counts = np.bincount(self.layout.labels, minlength=self.layout.classes)
-        if counts.tolist() != self.class_counts:
-            raise container.damage(self.path, "`class_counts` does not count its labels")
+
+    def _refuse_shorter(self) -> None:
+        if self._container.file.is_shorter():
+            raise self._changed()
+
+    def _changed(self) -> CacheDamaged:
+        return CacheDamaged(
+            f"{self.path} was changed or replaced while it was read.",
+            command("cache", "verify", self.path, remark="and then begin again"),
+        )
+
+    def _check(self, names: frozenset[str], entries: NDArray[np.int64]) -> None:
+        """Compares what was not read before of `names` in the entries [n] with its CRCs."""
+        for column, part in enumerate(self.layout.parts):
+            fresh = entries[~self._checked[column, entries]]
+            if names.isdisjoint(part) or not len(fresh):
+                continue
+            bad = damaged(self.layout, self._arrays, fresh, names & set(part))
+            if len(bad):
+                row, view = self.layout.row_and_view(int(bad[0]))
+                raise container.damage(
+                    self.path, f"the entry of row {row}, view {view} is not what was written"
+                )
+            self._checked[column, fresh] = True
 
     def _views_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         outside = (rows < 0) | (rows >= self.layout.rows)
@@ -193,43 +246,38 @@ class Cache:
             raise self._no_such(f"view {views[b]} of row {rows[b]}; it has {number[b]} views of it")
         return first + views
 
-    def _values(self, name: str, entries: NDArray[np.int64]) -> Tensor:
-        arrays = self._container.arrays
-        values = torch.from_numpy(arrays[name][entries]).float()
-        if name == "logits" and self.layout.dtype == "uint8":
-            scale = torch.from_numpy(arrays["logits_scale"][entries])
-            offset = torch.from_numpy(arrays["logits_offset"][entries])
-            values.mul_(scale[:, None]).add_(offset[:, None])
-        return values
-
     def _no_such(self, what: str) -> NoSuchEntry:
-        return NoSuchEntry(f"{self.path} holds no {what}.", "ltkd export-logits")
+        return NoSuchEntry(f"{self.path} holds no {what}.", command("export-logits"))
 
-    def _made_for_another(self, words: str) -> CacheMismatch:
-        return CacheMismatch(
-            f"{self.path} was made for another image set:{words}",
-            "leave out --data and the like, for the images that the cache knows; or export these",
-        )
+    def _export_anew(self) -> Hint:
+        return command("export-logits", "--output", self.path, "--force")
+
+
+def _choice(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What chose the training images."""
+    spec = attributes.get("data_spec", {})
+    return {"data_spec": {name: value for name, value in spec.items() if name not in ELSEWHERE}}
 
 
 def _absent(path: Path) -> CacheError:
-    return CacheError(
-        f"There is no cache {path}.", f"ltkd export-logits --output {quote(str(path))}"
-    )
+    return CacheError(f"There is no cache {path}.", command("export-logits", "--output", path))
 
 
 def _unfinished(path: Path) -> CacheError:
-    holder = holder_of(lock_of(path))
-    by = f"; {holder} is writing it" if holder else ""
+    holder = named_in(lock_of(path))
+    by = f"; {holder} is writing it" if holder and holder.is_alive() else ""
     return CacheError(f"The export of {path} is unfinished{by}.", _export_again(path))
 
 
-def _export_again(path: Path) -> str:
+def _export_again(path: Path) -> Hint:
     """The command that goes on with an unfinished cache, as far as the cache itself knows."""
+    goes_on = command("export-logits", "--output", path)
     try:
-        begun = container.read(partial_of(path))
-        run = begun.attributes["teacher_run"]
-    except (CacheError, KeyError, OSError):
-        return f"ltkd export-logits --output {quote(str(path))}"
+        begun = container.read(partial_of(path), unfinished=True)
+    except CacheError:
+        return goes_on
+    run = begun.attributes.get("teacher_run")
     views = int(np.diff(begun.layout.first).max())
-    return f"ltkd export-logits {quote(run)} --views {views} --output {quote(str(path))}"
+    if not run:
+        return goes_on
+    return command("export-logits", run, "--views", str(views), "--output", path)

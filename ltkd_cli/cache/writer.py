@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
@@ -15,14 +15,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CacheDamaged, CacheError, CacheMismatch
-from . import container, match
-from .attributes import decode, encode, software_versions
-from .container import Container
-from .disk import require_room, sync_folder, write_all, writing
+from ..errors import CacheDamaged, CacheError, CacheMismatch, command
+from ..files import exists, sync_folder, write_all
+from . import container, trailer
+from .attributes import as_read, software_versions
+from .container import Container, Opened
+from .difference import lines, of_exports
 from .layout import FORMAT, LIMIT, Layout
-from .lock import held
 from .pack import checksums, damaged, first_unfit, pack
+from .target import draft_of, held, partial_of, refuse_existing, require_room, writing
 
 SYNC_SECONDS = 2.0
 """Work that a crash of the machine may cost at most, in seconds."""
@@ -34,15 +35,13 @@ class CacheWriter:
     A context manager. Entering takes the lock, then makes the partial file or takes up the
     one that is there; leaving puts on the disk what was written, and gives the lock back.
     Entering raises CacheError where `path` exists (unless `replace`), another process
-    writes it, or the disk is too small; CacheMismatch where a partial file was begun with
-    other settings. Any method raises CacheError where the disk takes no more bytes; the
-    partial file stays and is taken up by the next writer.
+    writes it, the disk is too small, or the partial file is not one that ltkd began (it is
+    never replaced); CacheMismatch where it was begun with other settings. Any method raises
+    CacheError where the disk takes no more bytes; the partial file stays and is taken up by
+    the next writer.
 
     `attributes` are JSON-able; `fingerprint`, `class_names` and `class_counts` must be among
-    them. Format, time and versions are added. With `join`, the process takes no lock and
-    writes into a partial file whose lock another process of the same export holds: several
-    processes fill one file, each its own entries, and the holder finishes after all others
-    have left or flushed.
+    them. Format, time and versions are added.
     """
 
     def __init__(
@@ -52,29 +51,30 @@ class CacheWriter:
         attributes: Mapping[str, Any],
         *,
         replace: bool = False,
-        join: bool = False,
     ) -> None:
         self.path = path
         self.partial = partial_of(path)
         self.layout = layout
         self.attributes = _completed(layout, attributes)
+        self.warnings: tuple[str, ...] = ()
+        """Sentences on what was found when a partial file was taken up."""
         self._replace = replace
-        self._join = join
         self._written: list[tuple[int, int]] = []
         self._synced = time.monotonic()
         self._stack = ExitStack()
-        self._opened: tuple[int, Container] | None = None
+        self._opened: Container | None = None
 
     def __enter__(self) -> Self:
-        self._refuse_existing()
-        with ExitStack() as stack, writing(self.partial, self._bytes_missing):
+        with ExitStack() as stack, self._writing():
+            refuse_existing(self.path, replace=self._replace)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not self._join:
-                stack.enter_context(held(lock_of(self.path)))
-            found = self._resumable() or self._create()
-            file = os.open(self.partial, os.O_RDWR)
-            stack.callback(os.close, file)
-            self._opened = file, found
+            stack.enter_context(held(self.path))
+            if not exists(self.partial):
+                self._create()
+            file = Opened(self.partial, os.O_RDWR, follow=False)
+            stack.callback(file.close)
+            self._opened = self._taken_up(file)
+            self._forget_damaged()
             self._stack = stack.pop_all()
         return self
 
@@ -93,7 +93,7 @@ class CacheWriter:
     def missing(self) -> NDArray[np.int64]:
         """Entries that are still to be written, ascending, int64."""
         self.flush()
-        return np.flatnonzero(self._found.arrays["done"] == 0)
+        return np.flatnonzero(self._found.arrays["done"] != 1)
 
     def write(
         self, start: int, logits: NDArray[np.float32], features: NDArray[np.float32] | None = None
@@ -110,10 +110,11 @@ class CacheWriter:
         if features is not None:
             self._refuse_unfit("feature", start, features)
         stored = pack(self.layout, logits, features)
-        with writing(self.partial, self._bytes_missing):
+        entries = np.arange(start, start + len(logits))
+        with self._writing():
             for name, values in stored.items():
                 self._put(name, start, values)
-            self._put("crc", start, checksums(stored))
+            self._put("crc", start, checksums(self.layout, stored, entries))
         self._written.append((start, len(logits)))
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self.flush()
@@ -124,30 +125,28 @@ class CacheWriter:
         written, self._written = self._written, []
         if not written:
             return
-        with writing(self.partial, self._bytes_missing):
+        with self._writing():
             os.fsync(self._file)
             for start, number in written:
                 self._put("done", start, np.ones(number, np.uint8))
         self._synced = time.monotonic()
 
     def finish(self) -> Path:
-        """Verifies every entry, marks the file complete and gives it its name; returns it.
+        """Verifies every entry, seals the file and gives it its name; returns it.
 
         Raises CacheError where entries are missing, and CacheDamaged where an entry is not
         what was written; such entries are missing for the next writer.
         """
-        if self._join:
-            raise ValueError("only the process that holds the lock finishes a cache")
         if missing := len(self.missing()):
             raise CacheError(
                 f"{self.partial} still lacks {missing:,} of {self.layout.entries:,} entries.",
                 "give the same command again; it writes only those",
             )
         self._refuse_damage()
-        self._refuse_existing()
-        with writing(self.path, lambda: 0):
+        refuse_existing(self.path, replace=self._replace)
+        with self._writing():
             os.fsync(self._file)
-            container.mark_complete(self._file)
+            trailer.seal(self._file)
             os.fsync(self._file)
             self.partial.replace(self.path)
             sync_folder(self.path.parent)
@@ -156,14 +155,10 @@ class CacheWriter:
 
     @property
     def _file(self) -> int:
-        return self._open[0]
+        return self._found.file.descriptor
 
     @property
     def _found(self) -> Container:
-        return self._open[1]
-
-    @property
-    def _open(self) -> tuple[int, Container]:
         if self._opened is None:
             raise ValueError("a cache is written inside its `with` block, before `finish`")
         return self._opened
@@ -177,58 +172,64 @@ class CacheWriter:
         row = part.size // part.shape[0]
         write_all(self._file, values.data, part.offset + start * row)
 
-    def _resumable(self) -> Container | None:
-        """The partial file, where there is one that can be read and goes on with this export."""
-        if not self.partial.exists() or not container.is_hdf5(self.partial):
-            return None
-        try:
-            found = container.read(self.partial)
-        except CacheDamaged:
-            return None
-        self._refuse_other_settings(found)
+    def _taken_up(self, file: Opened) -> Container:
+        """The partial file, which must be of this very export."""
+        found = self._begun(file)
+        different = of_exports((found.layout, found.attributes), (self.layout, self.attributes))
+        if different:
+            raise CacheMismatch(
+                f"{self.partial} was begun with other settings:"
+                + lines(different, "partial file", "this export"),
+                f"{self._way_out}; to go on: repeat its settings",
+            )
         return found
 
-    def _create(self) -> Container:
-        """Makes the partial file under yet another name, so that a partial file is well-formed."""
-        if self._join:
-            raise CacheError(f"{self.partial} does not exist.", "start the process that makes it")
-        memory = container.empty(self.layout, self.attributes)
-        require_room(self.partial, memory.length)
-        draft = self.partial.with_name(f"{self.partial.name}.new")
-        draft.unlink(missing_ok=True)
-        file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    def _begun(self, file: Opened) -> Container:
+        """A partial file of ltkd, whole in all that it was begun with."""
         try:
-            memory.save(file)
-            os.fsync(file)
+            found = container.read_opened(file, unfinished=True)
+        except CacheError as error:
+            raise type(error)(error.problem, self._way_out) from error
+        if found.format != FORMAT:
+            raise CacheMismatch(
+                f"{self.partial} has format {found.format}, which this ltkd only reads.",
+                self._way_out,
+            )
+        return found
+
+    @property
+    def _way_out(self) -> str:
+        return f"to start anew: rm {quote(str(self.partial))}"
+
+    def _create(self) -> None:
+        """Makes the partial file under yet another name, so that a partial file is well-formed."""
+        require_room(self.partial, self._bytes_missing())
+        draft = draft_of(self.path)
+        draft.unlink(missing_ok=True)  # of a process that was killed; the name is ltkd's own
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(draft, flags, 0o666)
+        try:
+            container.create(descriptor, self.layout, self.attributes)
+            os.fsync(descriptor)
         except OSError:
             draft.unlink()
             raise
         finally:
-            os.close(file)
+            os.close(descriptor)
         draft.replace(self.partial)
         sync_folder(self.path.parent)
-        return container.read(self.partial)
 
-    def _bytes_missing(self) -> int:
-        if self._opened is None:
-            return container.empty(self.layout, self.attributes).length
-        return int((self._found.arrays["done"] == 0).sum()) * self.layout.entry_size
-
-    def _refuse_existing(self) -> None:
-        if self.path.exists() and not self._replace:
-            raise CacheError(
-                f"{self.path} exists already; replace it, or give another --output.",
-                f"ltkd export-logits --output {quote(str(self.path))} --force",
-            )
-
-    def _refuse_other_settings(self, found: Container) -> None:
-        wanted = decode(encode(self.attributes))
-        different = match.of_exports((found.layout, found.attributes), (self.layout, wanted))
-        if different:
-            raise CacheMismatch(
-                f"{self.partial} was begun with other settings:"
-                + match.lines(different, "partial file", "this export"),
-                f"to start anew: rm {quote(str(self.partial))}; to go on: repeat its settings",
+    def _forget_damaged(self) -> None:
+        """Entries that are marked as written, and are not what was written, are missing again."""
+        done = self._found.arrays["done"] == 1
+        bad = damaged(self.layout, self._found.arrays, np.flatnonzero(done))
+        for entry in bad:
+            self._put("done", int(entry), np.zeros(1, np.uint8))
+        if len(bad):
+            row, view = self.layout.row_and_view(int(bad[0]))
+            self.warnings = (
+                f"{self.partial} had {len(bad):,} entries that are not what was written, the"
+                f" first for row {row}, view {view}; they are written anew.",
             )
 
     def _refuse_shapes(
@@ -250,15 +251,14 @@ class CacheWriter:
         raise CacheError(
             f"For row {row}, view {view}, the teacher gives a {what} of"
             f" {values.flat[position]:g}; a cache holds finite numbers below {LIMIT:,.0f}.",
-            "ltkd eval",
+            command("eval"),
         )
 
     def _refuse_damage(self) -> None:
-        bad = damaged(self._found.stored, self._found.arrays["crc"])
+        self._begun(self._found.file)
+        bad = damaged(self.layout, self._found.arrays, np.arange(self.layout.entries))
         if not len(bad):
             return
-        for entry in bad:
-            self._put("done", int(entry), np.zeros(1, np.uint8))
         row, view = self.layout.row_and_view(int(bad[0]))
         raise CacheDamaged(
             f"{self.partial} has {len(bad):,} entries that are not what was written,"
@@ -266,15 +266,13 @@ class CacheWriter:
             "give the same command again; it writes them anew",
         )
 
+    def _writing(self) -> AbstractContextManager[None]:
+        return writing(self.partial, self._bytes_missing)
 
-def partial_of(path: Path) -> Path:
-    """Name of a cache while it is written."""
-    return path.with_name(f"{path.name}.partial")
-
-
-def lock_of(path: Path) -> Path:
-    """Name of the lock of a cache while it is written."""
-    return path.with_name(f"{path.name}.partial.lock")
+    def _bytes_missing(self) -> int:
+        if self._opened is None:
+            return sum(dataset.size for dataset in self.layout.datasets().values())
+        return int((self._found.arrays["done"] != 1).sum()) * self.layout.entry_size
 
 
 def _completed(layout: Layout, attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -288,4 +286,4 @@ def _completed(layout: Layout, attributes: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("`class_names` or `fingerprint` does not fit the image set")
     created = datetime.now(UTC).isoformat(timespec="seconds")
     added = {"created": created, **software_versions()}
-    return {**added, **attributes, "format": FORMAT, "complete": False}
+    return as_read({**added, **attributes, "format": FORMAT})

@@ -92,7 +92,8 @@ def info(path: CachePath = None, runs: options.Runs = DEFAULT_RUNS,
 
     opened = _open(path, runs)
     if as_json:
-        console.document({"path": str(opened.path), **opened.attributes})
+        own = {"path": str(opened.path), "warnings": opened.warnings}
+        console.document({**own, **opened.attributes})
     else:
         console.print_cache(caches.open_cache(opened.path))
 
@@ -115,4 +116,7 @@ def _open(path: Path | None, runs: Path) -> Any:
     if path is None:
         path = caches.newest_cache(runs)
         console.note(f"using the newest cache, {path}")
-    return Cache.open(path)
+    opened = Cache.open(path)
+    for warning in opened.warnings:
+        console.caution(warning)
+    return opened

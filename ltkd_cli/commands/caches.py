@@ -120,7 +120,7 @@ def teacher_of(cache: Cache) -> Teacher:
 
 def experts_classes(cache: Cache) -> tuple[int, ...]:
     """Classes that the teacher was trained on; empty where those are all."""
-    return tuple(cache.attributes.get("teacher_classes", ()))
+    return tuple(cache.attributes.get("teacher_classes") or ())
 
 
 def contents(cache: Cache) -> str:
@@ -173,6 +173,7 @@ def _introduce(cache: Cache, method: type[Method]) -> Iterator[Event]:
             (f"{name_of(method)} reads", f"{needs_in_words(method)}, {method.sampler} sampling"),
         ),
     )
+    yield from map(Warned, cache.warnings)
     yield from _cautions(cache, method, scores)
 
 

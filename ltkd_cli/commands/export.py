@@ -13,14 +13,15 @@ import torch
 
 from .. import devices, models
 from ..cache import FORMAT, Cache, CacheWriter, Layout
-from ..cache.attributes import decode, encode
+from ..cache.attributes import as_read
 from ..cache.container import is_hdf5
+from ..cache.difference import lines, of_exports
 from ..cache.layout import LogitsType
-from ..cache.match import lines, of_exports
 from ..data import Data, load
 from ..data.decoded import Progress
 from ..errors import CacheMismatch, Interrupted, UsageError
 from ..events import Event, Note, Warned
+from ..files import exists
 from ..inference import export
 from ..runs import Run
 from ..training.interrupts import stop_requests
@@ -86,6 +87,7 @@ def export_logits(
         f"views of each: {views}, {precision} on {devices.describe(device)}"
     )
     with CacheWriter(path, layout, attributes, replace=settings.replace) as writer:
+        yield from map(Warned, writer.warnings)
         with stop_requests() as stop:
             for event in export(network, data.train, policy, writer, device, precision):
                 yield event
@@ -116,18 +118,20 @@ def _policy_and_views(run: Run, settings: ExportSettings) -> tuple[ViewPolicy, i
 
 def _check_target(path: Path, *, replace: bool) -> None:
     """UsageError where a cache cannot have that path, or would replace what is no cache."""
+    if not exists(path):
+        return
     if path.is_dir():
         raise UsageError(f"--output names a file, and {path} is a folder.", "--output cache.h5")
-    if replace and path.exists() and path.suffix not in CACHE_NAMES and not is_hdf5(path):
+    if replace and path.suffix not in CACHE_NAMES and not is_hdf5(path):
         raise UsageError(f"--force replaces caches, and {path} is none.", "--output cache.h5")
 
 
 def _is_there(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool:
     """Whether this very cache exists; CacheMismatch where another one bears its name."""
-    if not path.exists():
+    if not exists(path):
         return False
     found = Cache.open(path)
-    wanted = decode(encode({**attributes, "format": FORMAT}))
+    wanted = as_read({**attributes, "format": FORMAT})
     wanted["device"] = found.attributes.get("device")  # who computed it does not matter here
     different = of_exports((found.layout, found.attributes), (layout, wanted))
     if different:
@@ -174,9 +178,10 @@ def _attributes(
         "teacher_recipe": run.settings["recipe"],
         "teacher_scores": _scores(run, data, network, device),
         "test_split": data.test.split,
+        "test_fingerprint": data.test.fingerprint,
         "autocast": precision,
         "device": device.type,
-        "mix": "none",
+        "policy": {"spec": policy.name, "seed": policy.seed, "versions": {"view": VIEW_VERSION}},
     }
 
 

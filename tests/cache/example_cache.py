@@ -28,6 +28,8 @@ def example_attributes(**changed):
         "class_names": ["ant", "bee", "cat"],
         "class_counts": [3, 2, 1],
         "data_spec": {"data": "example", "imbalance": 3.0, "imbalance_seed": 0, "root": None},
+        "test_fingerprint": "7" * 64,
+        "policy": {"spec": "crop", "seed": 0, "versions": {"crop": 1}},
         "view_policy": "crop",
         "view_seed": 0,
         "view_version": 1,

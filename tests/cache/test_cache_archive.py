@@ -1,4 +1,4 @@
-"""Files of format 1 as ltkd 0.1.0 wrote them. They are never made again, only read."""
+"""Files of every format as ltkd wrote them. They are never made again, only read."""
 
 from pathlib import Path
 
@@ -23,39 +23,71 @@ LOGITS = torch.tensor(
         [-27.0, -2.0, 36.75],
     ]
 )
-BOTH = frozenset({"logits", "features"})
+
+every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
 def test_every_released_format_is_archived():
     assert {read(path).attributes["format"] for path in FILES} == set(range(1, FORMAT + 1))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@every_file
 def test_archived_numbers_are_read(path):
     cache = Cache.open(path)
     cache.verify()
-    outputs = cache.read(ROWS, VIEWS, BOTH)
+    outputs = cache.read(ROWS, VIEWS, cache.layout.names)
     assert torch.equal(outputs["logits"], LOGITS)
-    assert torch.equal(outputs["features"], torch.arange(18).view(6, 3) / 4)
-    assert cache.labels.tolist() == [0, 0, 2]
+    if cache.layout.width:
+        assert torch.equal(outputs["features"], torch.arange(18).view(6, 3) / 4)
+    assert cache.layout.labels.tolist() == [0, 0, 2]
     assert cache.layout.first.tolist() == [0, 1, 3, 6]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@every_file
 def test_archived_attributes_are_read(path):
     attributes = Cache.open(path).attributes
     assert attributes["fingerprint"] == "0123456789abcdef" * 4
     assert attributes["class_names"] == ["Häher", "robin", "wren"]
     assert attributes["class_counts"] == [2, 0, 1]
     assert attributes["data_spec"] == {"data": "archived", "imbalance": 2.0, "root": None}
-    assert attributes["teacher_scores"] == {"all": 0.5, "medium": None}
     assert (attributes["view_policy"], attributes["view_seed"]) == ("crop-flip", 5)
     assert attributes["autocast"] is None
-    assert attributes["mix"] is False
     assert attributes["ltkd"] == "0.1.0"
 
 
-def test_archived_checksums_are_frozen():
-    crc = read(ARCHIVE / "format1.hdf5").arrays["crc"]
-    frozen = ["ee64a45d", "c0fe8fe0", "e914739b", "3499b882", "d074a213", "48618563"]
-    assert [f"{value:08x}" for value in crc] == frozen
+@every_file
+def test_only_format_1_comes_with_a_warning(path):
+    cache = Cache.open(path)
+    assert len(cache.warnings) == (cache.attributes["format"] == 1)
+
+
+def test_what_format_2_added_is_read():
+    attributes = Cache.open(ARCHIVE / "format2.hdf5").attributes
+    assert attributes["test_fingerprint"] == "fedcba9876543210" * 4
+    assert attributes["policy"] == {
+        "spec": "crop+flip",
+        "seed": 5,
+        "versions": {"resize": 1, "crop": 1, "flip": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen"),
+    [
+        ("format1", ["ee64a45d", "c0fe8fe0", "e914739b", "3499b882", "d074a213", "48618563"]),
+        (
+            "format2",
+            [
+                "3e713be7dadb8c15",
+                "4a4bda50d23c6873",
+                "aeb06f1c772f58b0",
+                "4668914ea0991e37",
+                "bdf469f29bb6024a",
+                "51899802a2a0ce7b",
+            ],
+        ),
+    ],
+)
+def test_archived_checksums_are_frozen(name, frozen):
+    crc = read(ARCHIVE / f"{name}.hdf5").arrays["crc"].reshape(6, -1)
+    assert ["".join(f"{value:08x}" for value in crcs) for crcs in crc] == frozen

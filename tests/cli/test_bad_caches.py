@@ -5,6 +5,9 @@ import shutil
 
 import h5py
 import pytest
+from forging import forge, forge_attributes, format_1
+
+from ltkd_cli.cache import Cache
 
 TINY = ("--model", "resnet8", "--epochs", 1)
 
@@ -45,41 +48,53 @@ def test_a_cache_of_another_data_set_is_refused(ltkd, story, told):
 
 
 def test_a_cache_of_another_class_order_is_refused(ltkd, story, cache):
-    with h5py.File(cache, "r+") as file:
-        del file.attrs["attributes_crc"]  # as in a file of another writer
-        names = json.loads(file.attrs["class_names"])
-        names[0], names[1] = names[1], names[0]
-        file.attrs["class_names"] = json.dumps(names)
+    names = Cache.open(cache).attributes["class_names"]
+    forge_attributes(cache, class_names=[names[1], names[0], *names[2:]])
     said = distill(ltkd)
     assert said.code == 3
-    assert "another order of the same classes, class 0 is '1' there and '0' here" in said.err
+    assert 'class_names[0]: cache has "1", image set has "0"' in said.err
 
 
 def test_a_cache_of_a_newer_format_is_refused(ltkd, story, cache):
-    with h5py.File(cache, "r+") as file:
-        file.attrs.modify("format", 2)
+    forge(cache, lambda text: text.update(format=3))
     said = distill(ltkd)
     assert said.code == 3
-    assert "has cache format 2" in said.err
+    assert "has cache format 3" in said.err
     assert "pip install --upgrade ltkd" in said.err
 
 
 def test_a_cache_of_other_views_is_refused(ltkd, story, cache):
-    with h5py.File(cache, "r+") as file:
-        del file.attrs["attributes_crc"]
-        file.attrs.modify("view_version", 99)
+    forge_attributes(cache, view_version=99)
     said = distill(ltkd)
     assert said.code == 3
     assert "views of version 99" in said.err
 
 
 def test_a_cache_that_does_not_say_where_it_is_from_is_refused(ltkd, story, cache):
-    with h5py.File(cache, "r+") as file:
-        for name in ("attributes_crc", "teacher_method", "view_policy"):
-            del file.attrs[name]
+    forge_attributes(cache, "teacher_method", "view_policy")
     said = distill(ltkd)
     assert said.code == 3
-    assert "it does not say its view_policy, teacher_method" in said.err
+    assert "view_policy, teacher_method" in said.err
+
+
+def test_a_cache_of_format_1_is_read_with_a_warning(ltkd, story, cache):
+    format_1(cache, teacher_run="0001-teach-ce-resnet8").replace(cache)
+    for command in (("distill", *TINY), ("cache", "info"), ("cache", "verify")):
+        said = ltkd(*command)
+        assert said.code == 0
+        assert f"{cache} has format 1" in " ".join(said.err.split())
+    assert "format 1" in json.loads(ltkd("cache", "info", "--json").out)["warnings"][0]
+
+
+def test_training_on_a_damaged_entry_stops_and_names_it(ltkd, story, cache):
+    with h5py.File(cache) as file:
+        first, size = file["logits"].id.get_offset(), file["logits"].nbytes
+    whole = bytearray(cache.read_bytes())
+    whole[first : first + size] = bytes(size)
+    cache.write_bytes(whole)
+    said = ltkd("distill", *TINY)
+    assert said.code == 4
+    assert f"{cache} is damaged" in said.err
 
 
 @pytest.mark.parametrize("command", [("distill", *TINY), ("cache", "info"), ("cache", "verify")])
@@ -139,10 +154,9 @@ def test_a_partial_file_is_never_read_as_a_cache(ltkd, story, cache, command):
 
 
 def test_a_cache_from_elsewhere_can_be_looked_into(ltkd, story, cache):
-    with h5py.File(cache, "r+") as file:
-        del file.attrs["attributes_crc"], file.attrs["teacher_method"]
+    forge_attributes(cache, "teacher_method")
     assert ltkd("cache", "verify").code == 0
-    assert json.loads(ltkd("cache", "info", "--json").out)["format"] == 1
+    assert json.loads(ltkd("cache", "info", "--json").out)["format"] == 2
     said = ltkd("cache", "info")
     assert said.code == 3
     assert "teacher_method" in said.err

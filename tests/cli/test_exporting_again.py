@@ -1,12 +1,12 @@
 """A second export to the same name, and what label-only methods take from a cache."""
 
-import json
 import resource
 from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import pytest
+from forging import forge_attributes
 
 from ltkd_cli.cache import Cache
 
@@ -58,6 +58,23 @@ def test_force_mends_a_damaged_cache(ltkd, story, cache):
     assert ltkd("export-logits", "--views", 4).code == 4
     assert ltkd("export-logits", "--views", 4, "--force").code == 0
     assert datasets(cache) == before
+
+
+@pytest.mark.parametrize("letters", [250, 300])
+def test_a_name_that_is_too_long_is_a_clear_error(ltkd, story, letters):
+    said = ltkd("export-logits", "--views", 1, "--output", "x" * letters)
+    assert said.code == 1
+    assert "x" * letters in said.err.replace("\n", "")
+    assert said.err.splitlines()[-1] == "try: --output cache.h5"
+
+
+@pytest.mark.parametrize("options", [(), ("--force",)])
+def test_the_users_own_file_is_not_replaced_by_a_partial_one(ltkd, story, options):
+    Path("mine.h5.partial").write_text("my notes")
+    said = ltkd("export-logits", "--views", 1, "--output", "mine.h5", *options)
+    assert said.code == 1
+    assert said.err.splitlines()[-1] == "try: to start anew: rm mine.h5.partial"
+    assert Path("mine.h5.partial").read_text() == "my notes"
 
 
 def test_a_policy_of_one_view_exports_one(ltkd, story):
@@ -118,11 +135,9 @@ def test_a_method_that_expects_another_teacher_gives_a_caution(ltkd, story):
 
 
 def test_a_teacher_no_better_than_chance_gives_a_caution(ltkd, story, cache):
-    with h5py.File(cache, "r+") as file:
-        del file.attrs["attributes_crc"]  # as in a file of another writer
-        scores = json.loads(file.attrs["teacher_scores"])
-        scores["all"]["accuracy"] = 0.1
-        file.attrs["teacher_scores"] = json.dumps(scores)
+    scores = Cache.open(cache).attributes["teacher_scores"]
+    scores["all"]["accuracy"] = 0.1
+    forge_attributes(cache, teacher_scores=scores)
     assert "is no better than chance (10.0%)" in ltkd("distill", *TINY).err
 
 
