@@ -49,8 +49,7 @@ def profiled(events: Iterator[Event], folder: Path) -> Iterator[Event | Facts | 
         recorder.export_chrome_trace(str(folder / "trace.json"))
         operations = recorder.key_averages()
         table = folder / "profile.txt"
-        text: str = operations.table(sort_by=_time_of(operations), row_limit=-1)
-        write_atomically(table, text.encode())
+        write_atomically(table, operations.table(sort_by=_time_of(operations), row_limit=-1))
         yield Facts(f"The most expensive operations (all: {table})", _shown(operations))
     else:
         yield Note(f"too short for a profile: it begins after {SKIPPED + WARMED_UP} steps")
