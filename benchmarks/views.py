@@ -4,7 +4,7 @@
 
 Takes the teachers of `benchmarks.cifar10_lt` (trains them where they are missing), exports
 the largest number of views once, and cuts the caches with fewer views out of it. One more
-cache holds the answers for view 0 in the place of every view: its students see other pixels
+cache holds the outputs for view 0 in the place of every view: its students see other pixels
 than the teacher did. All students are trained by bkd.
 """
 
@@ -23,7 +23,7 @@ NUMBERS = (1, 4, 16, 64)
 """Views of each image that students choose from; the last is exported."""
 
 FIXED = 16
-"""Views that the students see who are given the answers for view 0."""
+"""Views that the students see who are given the outputs for view 0."""
 
 BKD = ("--method", "bkd", "--set", "from_progress=0.8")
 
@@ -73,7 +73,7 @@ def cut(settings: Settings, seed: int) -> None:
 
 
 def copy(source: Path, target: Path, views: np.ndarray) -> None:
-    """Writes a cache whose view v of every image holds the answer of `source` for views[v]."""
+    """Writes a cache whose view v of every image holds the output of `source` for views[v]."""
     from ltkd_cli.cache import Cache, CacheWriter, Layout
 
     if target.exists():
@@ -85,13 +85,13 @@ def copy(source: Path, target: Path, views: np.ndarray) -> None:
     attributes = {name: value for name, value in cache.attributes.items() if name not in own}
     with CacheWriter(target, layout, attributes) as writer:
         for rows in torch.split(torch.arange(held.rows), 256):
-            said = cache.read(
+            outputs = cache.read(
                 rows.repeat_interleave(len(views)),
                 torch.from_numpy(views).repeat(len(rows)),
                 held.names,
             )
             start = int(rows[0]) * len(views)
-            writer.write(start, said["logits"].numpy(), said["features"].numpy())
+            writer.write(start, outputs["logits"].numpy(), outputs["features"].numpy())
         writer.finish()
 
 
