@@ -63,9 +63,13 @@ def _time_of(operations: EventList) -> str:
 
 
 def _shown(operations: EventList) -> tuple[tuple[str, str], ...]:
-    """The first operations of the table, each with its share of the time of all."""
-    time = _time_of(operations)
-    seconds = {operation.key: getattr(operation, time) for operation in operations}
+    """The most expensive operations, each with its share of the time of all."""
+    seconds = {
+        operation.key: getattr(operation, _time_of(operations))
+        for operation in operations
+        # On a GPU its kernels are listed a second time, beside the operations they belong to.
+        if operation.device_type.name == "CPU" and not operation.key.startswith("ProfilerStep")
+    }
     total = sum(seconds.values()) or 1
     first = sorted(seconds, key=lambda key: -seconds[key])[:SHOWN]
     return tuple((key, f"{seconds[key] / total:.0%}") for key in first)
