@@ -57,7 +57,7 @@ def prepared(arguments: argparse.Namespace) -> Callable[[], None]:
     from ltkd_cli import devices
     from ltkd_cli.cache import Cache
     from ltkd_cli.events import Warned
-    from ltkd_cli.training.compiling import compile_forward
+    from ltkd_cli.training.compiling import compile_network
 
     images = epochs.random_images(arguments.images)
     if arguments.kind == "online":
@@ -73,9 +73,9 @@ def prepared(arguments: argparse.Namespace) -> Callable[[], None]:
     training, loader = epochs.training_of(images, cache, "kd", arguments.student, device)
     precision = devices.choose_precision(arguments.precision, device)
     if arguments.compile:
-        said = compile_forward(training, loader, epochs.RECIPE, precision)
-        if isinstance(said, Warned):
-            raise SystemExit(said.text)
+        event = compile_network(training, loader, epochs.RECIPE, precision)
+        if isinstance(event, Warned):
+            raise SystemExit(event.text)
     return lambda: epochs.train_epoch(training, loader, precision)
 
 

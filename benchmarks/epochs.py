@@ -1,6 +1,6 @@
-"""An epoch of our own loop over random images, which the speed of every contender is told by.
+"""An epoch of our own loop over random images, by which all contenders are timed.
 
-Random pixels and answers: how long a step takes does not depend on what is learnt.
+Random pixels and outputs: how long a step takes does not depend on what is learnt.
 """
 
 from __future__ import annotations
@@ -46,19 +46,24 @@ def epoch_of(
 
 
 def training_of(
-    images: ImageSet, cache: Cache | None, method: str, student: str, device: torch.device
+    images: ImageSet,
+    cache: Cache | None,
+    method: str,
+    student: str,
+    device: torch.device,
+    *,
+    resident: bool = True,
 ) -> tuple[Training, Loader]:
-    """A training at its start, and what it eats."""
+    """A training at its start, and its loader."""
     method_class = find(method)
     caches = (cache,) if cache and method_class.needs else ()
-    looked_at = network(student)
+    built = network(student)
     counts = images.class_counts()
     teachers = tuple(Teacher("ce", 0, _no_features) for _ in caches)
-    task = Task(
-        torch.tensor(counts), images.labels, group_classes(counts), looked_at.width, teachers
-    )
-    training = begin(looked_at, method_class(task), RECIPE, device)
-    return training, open_loader(images, POLICY, caches, method_class.needs, device)
+    task = Task(torch.tensor(counts), images.labels, group_classes(counts), built.width, teachers)
+    training = begin(built, method_class(task), RECIPE, device)
+    loader = open_loader(images, POLICY, caches, method_class.needs, device, resident=resident)
+    return training, loader
 
 
 def train_epoch(training: Training, loader: Loader, precision: str) -> None:
@@ -86,7 +91,7 @@ def random_images(number: int) -> ImageSet:
 
 
 def random_cache(path: Path, images: ImageSet) -> Cache:
-    """A cache of random answers to every view."""
+    """A cache of random outputs for every view."""
     layout = Layout.even(images.labels.numpy(), CLASSES, VIEWS)
     attributes = {
         "fingerprint": images.fingerprint,

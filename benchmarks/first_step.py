@@ -2,7 +2,7 @@
 
 The images lie in a folder and are decoded before the clock starts. The cache is that of a
 ResNet-8 teacher of one epoch, one view of each image: a start opens a cache and does not read
-it, so neither its size nor its answers matter here.
+it, so neither its size nor what it holds matters here.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     python -m benchmarks.gpu --data DATA --whole    # real ones, and a run of 200 epochs
     python -m benchmarks.gpu --device cpu --images 512 --student resnet8   # does it run at all?
 
-DATA is the folder of the CIFAR-10 files, or an image folder. The teacher's answers are random:
+DATA is the folder of the CIFAR-10 files, or an image folder. The teacher's outputs are random:
 how long a step takes does not depend on what is learnt. Ends with exit code 1 where an epoch
 waits for the GPU, or copies between it and the host, between its first and its last step.
 """
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from ltkd_cli import devices
 from ltkd_cli.cache import Cache
 from ltkd_cli.data import DataSpec, ImageSet, load
 from ltkd_cli.events import EpochEnd, Step, Warned
-from ltkd_cli.training.compiling import compile_forward
+from ltkd_cli.training.compiling import compile_network
 from ltkd_cli.training.loader import Loader
 from ltkd_cli.training.loop import Training, train
 from ltkd_cli.training.recipe import PRESETS
@@ -124,23 +124,23 @@ def images_of(arguments: argparse.Namespace) -> ImageSet:
 def begin_all(
     images: ImageSet, cache: Cache, student: str, device: torch.device
 ) -> tuple[dict[Stage, Begun], str]:
-    """Every stage that there is here, and what compiling the last one came to, in words."""
+    """Every stage that there is here, and how compiling the last one went."""
     begun = {stage: begin_stage(stage, images, cache, student, device) for stage in STAGES}
     last = begun[COMPILED]
-    said = compile_forward(last.training, last.loader, epochs.RECIPE, last.precision)
-    print(said.text)
-    if isinstance(said, Warned):
+    event = compile_network(last.training, last.loader, epochs.RECIPE, last.precision)
+    print(event.text)
+    if isinstance(event, Warned):
         del begun[COMPILED]
-    return begun, said.text
+    return begun, event.text
 
 
 def begin_stage(
     stage: Stage, images: ImageSet, cache: Cache, student: str, device: torch.device
 ) -> Begun:
     """The training of a stage at its start, not compiled."""
-    training, loader = epochs.training_of(images, cache, "bkd", student, device)
-    if not stage.on_device:
-        loader = replace(loader, pixels=None, answers=(None,))
+    training, loader = epochs.training_of(
+        images, cache, "bkd", student, device, resident=stage.on_device
+    )
     return Begun(training, loader, stage.precision)
 
 
@@ -256,7 +256,7 @@ def whole_run(
     started = time.perf_counter()
     run = begin_stage(stage, images, cache, student, device)
     if stage.compiled:
-        compile_forward(run.training, run.loader, recipe, run.precision)
+        compile_network(run.training, run.loader, recipe, run.precision)
     ready = time.perf_counter()
     for event in train(run.training, run.loader, recipe, seed=0, precision=run.precision):
         if isinstance(event, EpochEnd):

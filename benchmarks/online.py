@@ -66,11 +66,11 @@ def epoch(
             images = images.to(device, non_blocking=True)
             targets = targets.to(device, non_blocking=True)
             with torch.no_grad():
-                answers = teacher(images)["logits"]
+                teacher_logits = teacher(images)["logits"]
             logits = student(images)["logits"]
             distance = F.kl_div(
                 F.log_softmax(logits / TEMPERATURE, 1),
-                F.softmax(answers / TEMPERATURE, 1),
+                F.softmax(teacher_logits / TEMPERATURE, 1),
                 reduction="batchmean",
             )
             loss = 0.1 * F.cross_entropy(logits, targets) + 0.9 * TEMPERATURE**2 * distance

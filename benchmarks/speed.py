@@ -2,6 +2,7 @@
 
 python -m benchmarks.speed            # seconds per epoch, as ratios measured in turn
 python -m benchmarks.speed --data-folder CIFAR10    # and the start of `ltkd distill` on it
+python -m benchmarks.speed --parts compile          # one part alone
 """
 
 from __future__ import annotations
@@ -26,26 +27,40 @@ from ltkd_cli.views.policy import to_float, view
 LOGIT_METHODS = ("kd", "bkd", "dive", "dkd", "dist", "ltkd")
 
 
+PARTS = ("labels", "online", "compile", "inputs", "start", "first-step")
+"""What is measured: a function below for each."""
+
+PAIRS = (("resnet110", "resnet20"), ("resnet32", "resnet32"))
+"""Teacher and student."""
+
+
 def main() -> None:
-    """Measures, prints a table and writes JSON."""
+    """Measures, prints tables and writes JSON."""
     arguments = parse()
     device = devices.open_device(arguments.device)
-    images = epochs.random_images(arguments.images)
+    images, rounds = epochs.random_images(arguments.images), arguments.rounds
     results = {
         "machine": timing.machine(device),
         "images": arguments.images,
-        "rounds": arguments.rounds,
+        "rounds": rounds,
     }
     with tempfile.TemporaryDirectory() as folder:
         cache = epochs.random_cache(Path(folder) / "cache.h5", images)
-        results["against labels only"] = against_labels(images, cache, device, arguments.rounds)
-        for teacher, student in (("resnet110", "resnet20"), ("resnet32", "resnet32")):
-            results[f"against online, {teacher} to {student}"] = against_online(
-                images, cache, teacher, student, device, arguments.rounds
-            )
-    results["input side"] = input_share(images, device, arguments.rounds)
-    results["start"] = start_up(arguments.rounds)
-    results["first step"] = to_first_step(arguments.data_folder, arguments.rounds)
+        if "labels" in arguments.parts:
+            results["against labels only"] = against_labels(images, cache, device, rounds)
+        for teacher, student in PAIRS:
+            if "online" in arguments.parts:
+                results[f"against online, {teacher} to {student}"] = against_online(
+                    images, cache, teacher, student, device, rounds
+                )
+            if "compile" in arguments.parts:
+                results[f"--compile, {student}"] = compiled(images, cache, student, device, rounds)
+    if "inputs" in arguments.parts:
+        results["input side"] = input_share(images, device, rounds)
+    if "start" in arguments.parts:
+        results["start"] = start_up(rounds)
+    if "first-step" in arguments.parts:
+        results["first step"] = to_first_step(arguments.data_folder, rounds)
     timing.write(arguments.output, results)
     print(f"wrote {arguments.output}")
 
@@ -68,21 +83,18 @@ def against_online(
     images: ImageSet, cache: Cache, teacher: str, student: str, device: torch.device, rounds: int
 ) -> dict[str, object]:
     """How many times as long an epoch of online distillation takes."""
-    shared = (
-        "--teacher", teacher, "--student", student, "--cache", str(cache.path),
-        "--images", str(len(images.labels)), "--device", str(device),
-    )  # fmt: skip
+    shared = shared_arguments(images, cache, teacher, student, device)
     with (
         Contender("online", *shared) as plain,
         Contender("cache", *shared, "--precision", "float32") as in_float32,
         Contender("cache", *shared) as by_default,
-        Contender("cache", *shared, "--compile") as compiled,
+        Contender("cache", *shared, "--compile") as by_compiler,
     ):
         contenders = {
             "online": plain,
             "float32": in_float32,
             "default": by_default,
-            "--compile": compiled,
+            "--compile": by_compiler,
         }
         seconds = timing.in_turn(contenders, rounds)
     found = {name: timing.ratios(seconds, "online", name) for name in contenders}
@@ -91,17 +103,42 @@ def against_online(
     return {"seconds": seconds, "ratios": found}
 
 
+def compiled(
+    images: ImageSet, cache: Cache, student: str, device: torch.device, rounds: int
+) -> dict[str, object]:
+    """How many times as long an epoch takes without `--compile`."""
+    shared = shared_arguments(images, cache, student, student, device)
+    with (
+        Contender("cache", *shared) as by_default,
+        Contender("cache", *shared, "--compile") as by_compiler,
+    ):
+        seconds = timing.in_turn({"default": by_default, "--compile": by_compiler}, rounds)
+    found = {"--compile": timing.ratios(seconds, "default", "--compile")}
+    show(f"times as fast as without --compile, {student}", found, "more than 1")
+    return {"seconds": seconds, "ratios": found}
+
+
+def shared_arguments(
+    images: ImageSet, cache: Cache, teacher: str, student: str, device: torch.device
+) -> tuple[str, ...]:
+    """What contenders have in common on the command line."""
+    return (
+        "--teacher", teacher, "--student", student, "--cache", str(cache.path),
+        "--images", str(len(images.labels)), "--device", str(device),
+    )  # fmt: skip
+
+
 def input_share(images: ImageSet, device: torch.device, rounds: int) -> dict[str, object]:
     """Seconds of view and normalisation as a share of an epoch of resnet20 by ce."""
     pixels = images.images.resident
     assert pixels is not None
     pixels = pixels.to(device)
-    looked_at = epochs.network("resnet20").to(device)
+    network = epochs.network("resnet20").to(device)
 
     def inputs() -> None:
         for rows in torch.split(torch.randperm(len(pixels), device=device), epochs.BATCH):
             seen = to_float(view(pixels[rows], rows, rows + 1, epochs.POLICY))
-            torch.addcmul(looked_at.shift, seen, looked_at.scale)
+            torch.addcmul(network.shift, seen, network.scale)
         epochs.wait(device)
 
     contenders = {
@@ -162,6 +199,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--data-folder", type=Path, help="CIFAR-10 as an image folder")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS)
+    )
     stamp = time.strftime("%Y-%m-%d")
     parser.add_argument(
         "--output", type=Path, default=Path(f"benchmarks/results/speed-{stamp}.json")

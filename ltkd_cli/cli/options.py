@@ -172,7 +172,7 @@ Profile = Annotated[
     bool,
     typer.Option(
         "--profile",
-        help="Write a trace of a few steps and name the main costs.",
+        help="Write a trace and a table of what a few steps cost, and show the main costs.",
         rich_help_panel=_MACHINE,
     ),
 ]
@@ -194,6 +194,14 @@ Compile = Annotated[
         "--compile",
         help="Compile the network by torch.compile (on a GPU with CUDA graphs), which takes half "
         "a minute at the start; where that fails, it trains as it is.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+Resident = Annotated[
+    str,
+    typer.Option(
+        help="Keep images and teacher outputs in the memory of the GPU: auto (where a training "
+        "step still fits beside them), always or never.",
         rich_help_panel=_MACHINE,
     ),
 ]

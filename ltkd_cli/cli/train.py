@@ -46,6 +46,7 @@ def teach(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     compile: options.Compile = False,
+    resident: options.Resident = "auto",
     evaluate_every: options.EvaluateEvery = None,
     log_every: options.LogEvery = 0,
     tensorboard: options.TensorBoard = False,
@@ -63,7 +64,7 @@ def teach(
         options=settings or [], recipe_name=recipe_name, recipe=recipe, head=head,
         pretrained=pretrained, views=views, caches=[], seed=seed, device=device,
         precision=precision, evaluate_every=evaluate_every, augment=augment, classes=classes,
-        compile=compile,
+        compile=compile, resident=resident,
     )  # fmt: skip
     names = {seed: name}
     _train(runs, asked, names, log_every, at_once=1, tensorboard=tensorboard, profile=profile)
@@ -99,6 +100,7 @@ def distill(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     compile: options.Compile = False,
+    resident: options.Resident = "auto",
     evaluate_every: options.EvaluateEvery = None,
     log_every: options.LogEvery = 0,
     tensorboard: options.TensorBoard = False,
@@ -122,6 +124,7 @@ def distill(
         options=settings or [], recipe_name=recipe_name, recipe=recipe, head=head,
         pretrained=pretrained, views=None, caches=cache or [], seed=seed, device=device,
         precision=precision, evaluate_every=evaluate_every, compile=compile,
+        resident=resident,
     )  # fmt: skip
     _train(runs, asked, names, log_every, at_once=at_once, tensorboard=tensorboard, profile=profile)
 

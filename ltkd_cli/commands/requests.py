@@ -16,6 +16,7 @@ from ..methods.contract import Method
 from ..methods.finding import find
 from ..methods.options import parse_options
 from ..training.recipe import resolve as resolve_recipe
+from ..training.residency import CHOICES as RESIDENT
 from ..views.policy import POLICIES, ViewPolicy
 from . import caches as teacher_caches
 from .settings import TrainSettings, with_images
@@ -46,6 +47,7 @@ class Training:
     augment: str = "none"
     classes: str = "all"
     compile: bool = False
+    resident: str = "auto"
 
 
 def resolve(root: Path, asked: Training) -> Generator[Event, None, TrainSettings]:
@@ -88,6 +90,7 @@ def resolve(root: Path, asked: Training) -> Generator[Event, None, TrainSettings
         augment=asked.augment,
         classes=GROUP_ALIASES.get(asked.classes, asked.classes),
         compile=asked.compile,
+        resident=asked.resident,
     )
 
 
@@ -105,6 +108,7 @@ def _check(asked: Training, method: type[Method]) -> None:
     if len(set(asked.caches)) < len(asked.caches):
         raise UsageError("The same --cache is given twice.", "ltkd distill, with each cache once")
     _check_choice("augment", asked.augment, AUGMENTATIONS)
+    _check_choice("resident", asked.resident, RESIDENT)
     _check_choice("classes", asked.classes, ("all", *GROUP_NAMES, *GROUP_ALIASES))
     if asked.views is not None and asked.views not in POLICIES:
         raise UsageError(

@@ -40,6 +40,8 @@ class TrainSettings:
     """`head`, `medium` or `tail` for an expert that is trained on the images of that group."""
     compile: bool = False
     """Whether torch.compile computes the forward pass."""
+    resident: str = "auto"
+    """Whether images and teacher outputs are kept on a GPU: `auto`, `always` or `never`."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionaries and lists."""
@@ -61,7 +63,7 @@ class TrainSettings:
     def without_seed(self) -> dict[str, Any]:
         """What several seeds of one setting have in common."""
         values = self.as_json()
-        for name in ("seed", "device", "evaluate_every", "caches"):
+        for name in ("seed", "device", "evaluate_every", "caches", "resident"):
             del values[name]
         return values
 

@@ -16,14 +16,16 @@ import torch
 from .. import devices, models, runs
 from .. import metrics as evaluate
 from ..data.decoded import Progress
-from ..errors import CacheMismatch, DataMismatch, Diverged, Interrupted, LtkdError, RunError
+from ..errors import CacheMismatch, DataMismatch, Diverged, Interrupted, RunError
 from ..events import Checked, EpochEnd, Event, Note
 from ..runs import Run
-from ..training.compiling import compile_forward
+from ..training import residency
+from ..training.compiling import compile_network
 from ..training.interrupts import stop_requests
-from ..training.loader import open_loader
-from ..training.loop import Training, begin, load_state, save_state, train
+from ..training.loader import Loader, bytes_to_keep, open_loader
+from ..training.loop import Training, begin, train
 from ..training.profiling import profiled
+from ..training.state import load_state, save_state
 from ..training.tensorboard import Log, event_files
 from . import caches as teacher_caches
 from .prepare import Prepared, members_of, prepare
@@ -42,7 +44,7 @@ class Watch:
     tensorboard: bool = False
     """Event files in the run's folder `tensorboard`."""
     profile: bool = False
-    """A trace of a few steps, `trace.json`, and the main costs in words."""
+    """A trace of a few steps, `trace.json`, and a table of their costs, `profile.txt`."""
 
 
 def start(
@@ -104,9 +106,13 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
     with run.held(), stop_requests() as stop:
         if runs.read(run.path).done:  # by another process, before this one held the run
             return runs.read(run.path)
+        recipe, kept = prepared.settings.recipe, 0
         try:
             run.update(status="running")
-            yield from _train(run, prepared, watch, stop)
+            training = begin(prepared.network, prepared.method, recipe, prepared.device)
+            loader = _loader(prepared, training)
+            kept = loader.bytes_on_gpu
+            yield from _train(run, prepared, training, loader, watch, stop)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"{run.name} goes back to its last saved state, if it has one.",
@@ -117,10 +123,9 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
             raise
         except torch.OutOfMemoryError:
             run.update(status="failed")
-            size = prepared.settings.recipe.batch_size
-            raise LtkdError(
-                f"{run.name} needs more memory than the GPU has, in batches of {size} images.",
-                f"the same command with --batch-size {size // 2} --accumulate 2",
+            peak = torch.cuda.max_memory_allocated(prepared.device)
+            raise residency.out_of_memory(
+                run.name, kept, peak, recipe.batch_size, recipe.accumulate
             ) from None
         except OSError as error:
             raise RunError(
@@ -129,10 +134,40 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
     return run
 
 
-def _train(run: Run, prepared: Prepared, watch: Watch, stop: Callable[[], bool]) -> Iterator[Event]:
+def _loader(prepared: Prepared, training: Training) -> Loader:
+    """What the training reads, on its device where `--resident` says so."""
+    settings, images, caches = prepared.settings, prepared.data.train, prepared.caches
+    needs = prepared.method.needs
+    resident = residency.decide(
+        settings.resident,
+        bytes_to_keep(images, caches, needs),
+        training.network,
+        (settings.recipe.batch_size, 3, *images.images.size),
+        settings.precision,
+        prepared.device,
+    )
+    return open_loader(
+        images,
+        prepared.policy,
+        caches,
+        needs,
+        prepared.device,
+        resident=resident,
+        subset=members_of(settings, prepared.data),
+        jitter_seed=settings.seed if settings.augment == "jitter" else None,
+    )
+
+
+def _train(
+    run: Run,
+    prepared: Prepared,
+    training: Training,
+    loader: Loader,
+    watch: Watch,
+    stop: Callable[[], bool],
+) -> Iterator[Event]:
     settings = prepared.settings
     torch.manual_seed(settings.seed)  # for dropout, in whatever state the process was
-    training = begin(prepared.network, prepared.method, settings.recipe, prepared.device)
     if run.state.exists():
         load_state(training, run.state)
         yield Note(f"{run.name}: going on after epoch {training.epoch}, batch {training.batch}")
@@ -140,20 +175,11 @@ def _train(run: Run, prepared: Prepared, watch: Watch, stop: Callable[[], bool])
         yield Note(f"{run.name}: {_in_words(prepared)}")
     run.keep_metrics_to(training.epoch)
     keeper = _Keeper(run, training)
-    loader = open_loader(
-        prepared.data.train,
-        prepared.policy,
-        prepared.caches,
-        prepared.method.needs,
-        prepared.device,
-        members=members_of(settings, prepared.data),
-        jitter_seed=settings.seed if settings.augment == "jitter" else None,
-    )
     if settings.compile:
         yield Note(f"{run.name}: compiling the network, which can take minutes")
-        yield compile_forward(training, loader, settings.recipe, settings.precision)
+        yield compile_network(training, loader, settings.recipe, settings.precision)
     events = train(training, loader, settings.recipe, settings.seed, settings.precision, stop)
-    watched = profiled(events, run.path / "trace.json") if watch.profile else events
+    watched = profiled(events, run.path) if watch.profile else events
     with _event_files(run, training, watch) as log:
         yield from _epochs(run, prepared, training, watched, keeper, log)
     if training.epoch < settings.recipe.epochs:

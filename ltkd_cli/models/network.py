@@ -20,7 +20,7 @@ from .spec import ModelSpec
 
 
 class Network(nn.Module):
-    """Says about float images [B, 3, H, W] in [0, 1]: `logits` [B, C], `features` [B, D].
+    """Computes `logits` [B, C] and `features` [B, D] of float images [B, 3, H, W] in [0, 1].
 
     Normalises the images itself, and resizes them where its layers demand it: to the exact
     size of a vision transformer (the aspect ratio gives way), or up to the smallest size that
@@ -66,7 +66,7 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class Description:
-    """What tables say of a network."""
+    """What tables show of a network."""
 
     name: str
     parameters: int

@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbone import Backbone
-from .norm import BatchNorm2d
 
 _NARROW = (16, 16, 32, 64)
 """Channels of the stem and the three stages (He et al., section 4.2)."""
@@ -54,7 +53,7 @@ class _ResNet(nn.Module):
         super().__init__()
         stem = channels[0]
         self.conv = _conv3x3(3, stem)
-        self.norm = BatchNorm2d(stem)
+        self.norm = nn.BatchNorm2d(stem)
         self.stages = nn.Sequential(
             *(
                 _stage((depth - 2) // 6, channels[i], channels[i + 1], stride, convolve=convolve)
@@ -77,9 +76,9 @@ class _Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, shortcut: nn.Module) -> None:
         super().__init__()
         self.conv1 = _conv3x3(inputs, outputs, stride)
-        self.norm1 = BatchNorm2d(outputs)
+        self.norm1 = nn.BatchNorm2d(outputs)
         self.conv2 = _conv3x3(outputs, outputs)
-        self.norm2 = BatchNorm2d(outputs)
+        self.norm2 = nn.BatchNorm2d(outputs)
         self.shortcut = shortcut
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -115,7 +114,7 @@ def _shortcut(inputs: int, outputs: int, stride: int, *, convolve: bool) -> nn.M
     if not convolve:
         return _PaddedShortcut(inputs, outputs)
     conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-    return nn.Sequential(conv, BatchNorm2d(outputs))
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
 
 def _conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:

@@ -11,10 +11,10 @@ from types import FrameType
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether Ctrl-C or SIGTERM came; a second Ctrl-C stops at once.
+    """Gives a function that tells whether Ctrl-C or SIGTERM came; a second Ctrl-C stops at once.
 
     The end of the terminal counts as well (SIGHUP), but not for a command begun with nohup.
-    Outside the main thread, where Python delivers no signals, it never says so.
+    Outside the main thread, where Python delivers no signals, it is always False.
     """
     asked: list[int] = []
 

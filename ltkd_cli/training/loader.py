@@ -1,4 +1,4 @@
-"""What the training loop eats: views of images, with the teachers' answers to the same views."""
+"""What the training loop reads: views of images, with the teachers' outputs for the same views."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..cache import Cache
-from ..data import Images, ImageSet
+from ..data import ImageSet
 from ..methods.contract import Batch
 from ..outputs import Outputs
 from ..views.jitter import jitter
@@ -21,14 +21,14 @@ from .sampling import Draws, batches_of, draw_epoch
 
 Item = TypeVar("Item")
 
-_BATCHES_AHEAD = 4  # decoded while the network works, where images come from files
+_BATCHES_AHEAD = 4  # gathered while the network works, where images stay on the host
 
 
 @dataclass(frozen=True)
 class Loader:
-    """Training data on a device: pixels, labels and the teachers' answers.
+    """Training data for a device: pixels, labels and the teachers' outputs.
 
-    Images and answers that fit are on the device already; then no batch touches the host.
+    Where images and outputs are kept on the device, no batch touches the host.
     """
 
     image_set: ImageSet
@@ -40,62 +40,71 @@ class Loader:
     """uint8 [N, 3, H, W] on the device; None where images are gathered on the host."""
     labels: Tensor
     """int64 [N] on the device."""
-    answers: tuple[Outputs | None, ...]
-    """Each cache's datasets on the device; None where they are read from the host."""
+    outputs: tuple[Outputs | None, ...]
+    """Each cache's datasets on the device; None where they are read on the host."""
     first: tuple[Tensor, ...]
     """Each cache's first entry of every row, int64 [N] on the device."""
-    members: Tensor | None = None
+    subset: Tensor | None = None
     """Rows to train on, int64 on the CPU; None for all."""
     jitter_seed: int | None = None
-    """Seed of the colours that a teacher sees; None leaves them as they are."""
+    """Seed of the colour jitter of a teacher's images; None for none."""
 
-    def draws(self, sampler: str, seed: int, epoch: int) -> Draws:
-        """The draws of an epoch, limited to the views that every cache holds."""
+    def sample_epoch(self, sampler: str, seed: int, epoch: int) -> Draws:
+        """Rows and views of an epoch, limited to the views that every cache holds."""
         labels, views = self.image_set.labels, self._view_counts()
-        if self.members is None:
+        if self.subset is None:
             return draw_epoch(labels, sampler, seed, epoch, views)
-        own_views = None if views is None else views[self.members]
-        draws = draw_epoch(labels[self.members], sampler, seed, epoch, own_views)
-        return Draws(self.members[draws.rows], draws.views)
+        own_views = None if views is None else views[self.subset]
+        sampled = draw_epoch(labels[self.subset], sampler, seed, epoch, own_views)
+        return Draws(self.subset[sampled.rows], sampled.views)
 
     def batches(
-        self, draws: Draws, batch_size: int, start: int, epoch: int, epochs: int
+        self, sampled: Draws, batch_size: int, start: int, epoch: int, epochs: int
     ) -> Iterator[tuple[Tensor, Batch]]:
         """Images float [B, 3, H, W] in [0, 1] and their batch, from batch `start` on."""
-        steps = batches_of(len(draws.rows), batch_size)
-        on_device = Draws(self._to_device(draws.rows), self._to_device(draws.views))
+        steps = batches_of(len(sampled.rows), batch_size)
+        on_device = Draws(self._to_device(sampled.rows), self._to_device(sampled.views))
         shares = torch.arange(steps, dtype=torch.float64) + epoch * steps
         progress = self._to_device(shares / (steps * epochs))
 
         def one(step: int) -> tuple[Tensor, Batch]:
             part = slice(step * batch_size, (step + 1) * batch_size)
-            here, there = (Draws(d.rows[part], d.views[part]) for d in (draws, on_device))
-            return self._batch(here, there, progress[step])
+            host, device = (Draws(d.rows[part], d.views[part]) for d in (sampled, on_device))
+            return self._batch(host, device, progress[step])
 
         numbers = iter(range(start, steps))
         if self.pixels is not None:
             return map(one, numbers)
         return _ahead(one, numbers)
 
-    def _batch(self, here: Draws, there: Draws, progress: Tensor) -> tuple[Tensor, Batch]:
-        """The batch of the same draws `here`, on the CPU, and `there`, on the device."""
-        rows, views = there.rows, there.views
+    @property
+    def bytes_on_gpu(self) -> int:
+        """Size of the images and outputs that are kept on a GPU; 0 on the CPU."""
+        if self.device.type == "cpu":
+            return 0
+        kept = [self.pixels, *(value for held in self.outputs if held for value in held.values())]
+        return sum(values.nbytes for values in kept if values is not None)
+
+    def _batch(self, host: Draws, device: Draws, progress: Tensor) -> tuple[Tensor, Batch]:
+        """The batch of the same rows and views, once on the host and once on the device."""
+        rows, views = device.rows, device.views
         if self.pixels is None:
-            pixels = self._to_device(self.image_set.images.gather(here.rows))
+            pixels = self._to_device(self.image_set.images.gather(host.rows))
         else:
             pixels = self.pixels[rows]
         images = to_float(view(pixels, rows, views, self.policy))
         if self.jitter_seed is not None:
             images = jitter(images, rows, views, self.jitter_seed)
-        teachers = tuple(self._answers(k, here, there) for k in range(len(self.caches)))
+        teachers = tuple(self._outputs(k, host, device) for k in range(len(self.caches)))
         return images, Batch(self.labels[rows], rows, teachers, progress)
 
-    def _answers(self, k: int, here: Draws, there: Draws) -> Outputs:
-        held = self.answers[k]
+    def _outputs(self, k: int, host: Draws, device: Draws) -> Outputs:
+        """What cache `k` holds for the batch, float32 on the device."""
+        held = self.outputs[k]
         if held is None:
-            said = self.caches[k].read(here.rows, here.views, self.needs)
-            return {name: self._to_device(values) for name, values in said.items()}
-        entries = self.first[k][there.rows] + there.views
+            read = self.caches[k].read(host.rows, host.views, self.needs)
+            return {name: self._to_device(values) for name, values in read.items()}
+        entries = self.first[k][device.rows] + device.views
         return {name: values[entries].float() for name, values in held.items()}
 
     def _view_counts(self) -> Tensor | None:
@@ -118,48 +127,52 @@ def open_loader(
     needs: frozenset[str],
     device: torch.device,
     *,
-    members: Tensor | None = None,
+    resident: bool = True,
+    subset: Tensor | None = None,
     jitter_seed: int | None = None,
 ) -> Loader:
-    """A loader with everything on the device that fits into half of its free memory."""
+    """A loader for a device; with `resident`, one that keeps images and outputs on a GPU.
+
+    On the CPU images are used where they are, and outputs stay in the page cache, which all
+    processes share. So do images in files, and uint8 outputs, which are decoded on the host.
+    """
     rows = torch.arange(len(image_set.labels))
-    first = tuple(cache.views_of(rows)[0].to(device) for cache in caches)
+    on_gpu = resident and device.type != "cpu"
+    pixels = image_set.images.resident if on_gpu or device.type == "cpu" else None
     return Loader(
         image_set=image_set,
         policy=policy,
         caches=caches,
         needs=needs,
         device=device,
-        pixels=_pixels(image_set.images, device),
+        pixels=None if pixels is None else pixels.to(device),
         labels=image_set.labels.to(device),
-        answers=tuple(_answers_on(cache, needs, device) for cache in caches),
-        first=first,
-        members=members,
+        outputs=tuple(_outputs_on(device, c, needs) if on_gpu else None for c in caches),
+        first=tuple(cache.views_of(rows)[0].to(device) for cache in caches),
+        subset=subset,
         jitter_seed=jitter_seed,
     )
 
 
-def _pixels(images: Images, device: torch.device) -> Tensor | None:
-    if images.resident is None or not _fits(images.resident.nbytes, device):
-        return None
-    return images.resident.to(device)
+def bytes_to_keep(image_set: ImageSet, caches: tuple[Cache, ...], needs: frozenset[str]) -> int:
+    """Size of the images and outputs that a resident loader would keep on a GPU."""
+    pixels = image_set.images.resident
+    images = 0 if pixels is None else pixels.nbytes
+    return images + sum(
+        sum(cache.layout.stored()[name].size for name in needs)
+        for cache in caches
+        if _can_be_kept(cache)
+    )
 
 
-def _answers_on(cache: Cache, needs: frozenset[str], device: torch.device) -> Outputs | None:
-    """The cache's datasets on a GPU; on the CPU they stay in the page cache, shared by all."""
-    if device.type == "cpu" or cache.layout.dtype == "uint8":
-        return None
-    stored = cache.layout.stored()
-    if not _fits(sum(stored[name].size for name in needs), device):
+def _outputs_on(device: torch.device, cache: Cache, needs: frozenset[str]) -> Outputs | None:
+    if not _can_be_kept(cache):
         return None
     return {name: cache.tensor(name, device) for name in sorted(needs)}
 
 
-def _fits(size: int, device: torch.device) -> bool:
-    if device.type == "cpu":
-        return True
-    free, _ = torch.cuda.mem_get_info(device)
-    return size < free / 2
+def _can_be_kept(cache: Cache) -> bool:
+    return cache.layout.dtype != "uint8"
 
 
 def _ahead(make: Callable[[int], Item], numbers: Iterator[int]) -> Iterator[Item]:

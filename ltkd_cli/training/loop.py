@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import io
-import os
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import chain
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel
 
-from ..errors import CheckpointError, Diverged
+from .. import devices
 from ..events import EpochEnd, Step
-from ..methods.contract import Batch, Method
+from ..methods.contract import Method
 from ..models import Network
 from ..outputs import Outputs
+from .averaging import update_average
+from .divergence import LossCheck
 from .loader import Loader
-from .mixing import mixed_terms
+from .mixing import mix
 from .optimizer import build_optimizer
 from .recipe import Recipe
 from .sampling import batches_of, whole_batches
+from .stopwatch import Stopwatch
 
 
 @dataclass
@@ -42,7 +41,7 @@ class Training:
     sums: dict[str, Tensor] = field(default_factory=dict)
     """Loss terms of the running epoch, each times its images."""
     forward: Callable[[Tensor], Outputs] = field(init=False)
-    """What computes the network's outputs for images: the network, or what is compiled of it."""
+    """What computes the outputs for images: the network, or what is compiled of it."""
 
     def __post_init__(self) -> None:
         self.forward = self.network
@@ -88,9 +87,7 @@ def begin(network: Network, method: Method, recipe: Recipe, device: torch.device
     network.to(device).to(memory_format=torch.channels_last)
     method.to(device)
     optimizer = build_optimizer(network, method, recipe)
-    average = None
-    if recipe.average_decay:
-        average = AveragedModel(network)
+    average = AveragedModel(network) if recipe.average_decay else None
     return Training(network, method, optimizer, average)
 
 
@@ -102,155 +99,95 @@ def train(
     precision: str,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Step | EpochEnd]:
-    """Trains to the end of the recipe, or until `stop()` after any step; yields as it goes.
+    """Trains to the end of the recipe, or until `stop()` between two steps; yields as it goes.
 
-    Raises Diverged, naming the batch, when the loss is not finite: at once on the CPU, at
-    the end of the epoch on a GPU, where looking at every step would slow every step.
+    Raises Diverged, naming the batch, where a loss is not finite (see LossCheck for when).
     """
+    method, optimizer = training.method, training.optimizer
     for epoch in range(training.epoch, recipe.epochs):
-        draws = loader.draws(training.method.sampler, seed, epoch)
+        sampled = loader.sample_epoch(method.sampler, seed, epoch)
         if recipe.drop_last:
-            draws = whole_batches(draws, recipe.batch_size)
-        batches = batches_of(len(draws.rows), recipe.batch_size)
-        images_in_epoch = min(batches * recipe.batch_size, len(draws.rows))
-        started, waited, seen, bad = time.perf_counter(), 0.0, 0, _NoBadBatch(loader.device)
+            sampled = whole_batches(sampled, recipe.batch_size)
+        batches = batches_of(len(sampled.rows), recipe.batch_size)
+        losses = LossCheck(epoch, sampled.rows, recipe.batch_size, loader.device)
+        watch, images_done = Stopwatch(), 0
         training.network.train()
-        training.method.train()
-        source = loader.batches(draws, recipe.batch_size, training.batch, epoch, recipe.epochs)
-        while training.batch < batches:
-            asked = time.perf_counter()
-            images, batch = next(source)
-            waited += time.perf_counter() - asked
-            _set_learning_rate(training, recipe, epoch + training.batch / batches)
-            terms = _forward_backward(training, images, batch, recipe, seed, precision, batches)
-            bad.look(terms, training.batch)
-            _add(training.sums, terms, len(batch.rows))
-            training.batch += 1
-            if _completes_step(training.batch, batches, recipe.accumulate):
-                _update(training, recipe)
-                if loader.device.type == "cpu":
-                    bad.check(epoch, draws.rows, recipe.batch_size)
-            seen += len(batch.rows)
-            seconds = time.perf_counter() - started
-            yield Step(epoch, recipe.epochs, training.batch, batches, seen, seconds, waited)
-            if stop() and _completes_step(training.batch, batches, recipe.accumulate):
+        method.train()
+
+        first = training.batch  # not 0 in an epoch that was interrupted
+        source = loader.batches(sampled, recipe.batch_size, first, epoch, recipe.epochs)
+        for number, (images, batch) in enumerate(watch.timed(source), first):
+            _set_learning_rate(optimizer, recipe.learning_rate_at(epoch + number / batches))
+            images, partner_labels, share = mix(images, batch, recipe, (seed, epoch, number))
+
+            with devices.autocast(images.device, precision):
+                outputs = _in_float32(training.forward(images))
+            terms = method(outputs, batch)
+            if share < 1:  # mixed images: the terms for both labels, by their shares
+                other = method(outputs, replace(batch, labels=partner_labels))
+                terms = {name: share * terms[name] + (1 - share) * other[name] for name in terms}
+            loss = torch.stack(list(terms.values())).sum()
+            losses.add(loss, number)
+            loss = loss / _batches_in_step(number, batches, recipe.accumulate)
+            loss.backward()  # type: ignore[no-untyped-call]
+
+            step_is_complete = (number + 1) % recipe.accumulate == 0 or number + 1 == batches
+            if step_is_complete:
+                if recipe.clip_norm:
+                    clip_grad_norm_(_parameters_of(optimizer), recipe.clip_norm)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                if training.average:
+                    update_average(training.average, training.network, recipe.average_decay)
+
+            training.batch = number + 1
+            _add_to(training.sums, terms, len(images))
+            images_done += len(images)
+            yield Step(
+                epoch, recipe.epochs, number + 1, batches, images_done, watch.seconds, watch.waited
+            )
+            if step_is_complete and stop():
                 return
-        bad.check(epoch, draws.rows, recipe.batch_size)
-        terms_now = {k: float(v) / images_in_epoch for k, v in training.sums.items()}
-        seconds = time.perf_counter() - started
+
+        losses.finish()
+        images_in_epoch = min(batches * recipe.batch_size, len(sampled.rows))
+        means = {name: float(total) / images_in_epoch for name, total in training.sums.items()}
+        seconds = watch.seconds
         training.epoch, training.batch, training.sums = epoch + 1, 0, {}
-        rate = recipe.learning_rate_at(epoch)
-        yield EpochEnd(epoch + 1, recipe.epochs, terms_now, rate, seen / seconds, waited / seconds)
-
-
-def save_state(training: Training, path: Path) -> None:
-    """Writes the training state so that a kill at any moment leaves the old or the new one."""
-    state = io.BytesIO()  # where torch writes into a file, a full disk is an error of its own kind
-    torch.save(training.snapshot(), state)
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        with temporary.open("wb") as file:
-            file.write(state.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def load_state(training: Training, path: Path) -> None:
-    """Takes up the state in `path`; CheckpointError where it does not fit the training."""
-    try:
-        training.restore(torch.load(path, weights_only=True, map_location="cpu"))
-    except Exception as error:
-        raise CheckpointError(
-            f"The training state {path} cannot be continued: {error}",
-            f"start again, and remove {path.parent} if it is not needed",
-        ) from error
-
-
-class _NoBadBatch:
-    """Remembers, on the device, the first batch whose loss was not finite."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.first = torch.full((), -1, device=device)
-
-    def look(self, terms: dict[str, Tensor], number: int) -> None:
-        finite = torch.isfinite(torch.stack(list(terms.values())).sum())
-        self.first = torch.where(finite | (self.first >= 0), self.first, number)
-
-    def check(self, epoch: int, rows: Tensor, batch_size: int) -> None:
-        number = int(self.first)
-        if number < 0:
-            return
-        inside = rows[number * batch_size : (number + 1) * batch_size].tolist()
-        shown = ", ".join(map(str, inside[:8])) + (", ..." if len(inside) > 8 else "")
-        raise Diverged(
-            f"The loss of batch {number + 1} in epoch {epoch + 1} is not finite "
-            f"(training rows {shown}).",
-            "--learning-rate 0.02, or --clip-norm 1, or --precision float32",
+        yield EpochEnd(
+            epoch + 1,
+            recipe.epochs,
+            means,
+            recipe.learning_rate_at(epoch),
+            images_done / seconds,
+            watch.waited / seconds,
         )
 
 
-def _forward_backward(
-    training: Training,
-    images: Tensor,
-    batch: Batch,
-    recipe: Recipe,
-    seed: int,
-    precision: str,
-    batches: int,
-) -> dict[str, Tensor]:
-    stream = (seed, training.epoch, training.batch)
-    terms = mixed_terms(training.forward, training.method, images, batch, recipe, precision, stream)
-    loss = torch.stack(list(terms.values())).sum()
-    torch.autograd.backward(loss / _parts_of_step(training.batch, batches, recipe.accumulate))
-    return {name: term.detach() for name, term in terms.items()}
+def _in_float32(outputs: Outputs) -> Outputs:
+    """Only networks compute in bfloat16; no loss does."""
+    return {name: value.float() for name, value in outputs.items()}
 
 
-def _update(training: Training, recipe: Recipe) -> None:
-    if recipe.clip_norm:
-        parameters = [p for group in training.optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
-    training.optimizer.step()
-    training.optimizer.zero_grad(set_to_none=True)
-    if training.average:
-        _update_average(training.average, training.network, recipe.average_decay)
-
-
-def _update_average(average: AveragedModel, network: Network, decay: float) -> None:
-    """Moves every number of the average towards the network's; the first time all the way.
-
-    The average's own `update_parameters` does the same, but has each step wait for a GPU.
-    """
-    blend = get_ema_multi_avg_fn(decay if average.n_averaged else 0.0)  # type: ignore[no-untyped-call]
-    pairs = list(zip(_numbers(average.module), _numbers(network), strict=True))
-    for floating in (True, False):
-        if chosen := [pair for pair in pairs if pair[0].is_floating_point() == floating]:
-            blend([kept for kept, _ in chosen], [new for _, new in chosen], None)
-    average.n_averaged += 1  # on the CPU: nothing to wait for
-
-
-def _numbers(network: nn.Module) -> Iterator[Tensor]:
-    return chain(network.parameters(), network.buffers())
-
-
-def _completes_step(done: int, batches: int, accumulate: int) -> bool:
-    return done % accumulate == 0 or done == batches
-
-
-def _parts_of_step(number: int, batches: int, accumulate: int) -> int:
-    """How many batches share the step that batch `number` belongs to; the last may have fewer."""
+def _batches_in_step(number: int, batches: int, accumulate: int) -> int:
+    """How many batches share the step of batch `number`; the last step may have fewer."""
     first = number - number % accumulate
     return min(accumulate, batches - first)
 
 
-def _set_learning_rate(training: Training, recipe: Recipe, epoch: float) -> None:
-    for group in training.optimizer.param_groups:
-        group["lr"] = recipe.learning_rate_at(epoch)
+def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Gives every parameter the same learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
-def _add(sums: dict[str, Tensor], terms: dict[str, Tensor], images: int) -> None:
+def _parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """All parameters that the optimiser moves."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _add_to(sums: dict[str, Tensor], terms: dict[str, Tensor], images: int) -> None:
+    """Adds each term, a mean over `images` images, to its sum over images."""
     for name, term in terms.items():
-        sums[name] = sums[name] + term * images if name in sums else term * images
+        total = term.detach() * images
+        sums[name] = sums[name] + total if name in sums else total

@@ -1,42 +1,39 @@
-"""Mixup and CutMix for methods without a teacher; everyone else passes through unmixed."""
+"""Mixup and CutMix for methods without a teacher."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .. import devices
-from ..methods.contract import Batch, Method
-from ..outputs import Outputs
+from ..methods.contract import Batch
 from ..rng import counter_hash, seeded
 from .recipe import Recipe
 
 
-def mixed_terms(
-    forward: Callable[[Tensor], Outputs],
-    method: Method,
-    images: Tensor,
-    batch: Batch,
-    recipe: Recipe,
-    precision: str,
-    stream: tuple[int, int, int],
-) -> dict[str, Tensor]:
-    """Loss terms of a batch, of mixed images where the recipe asks for it.
+class Mixed(NamedTuple):
+    """Images of a batch, each mixed with another of it."""
 
-    A mixture of share s of an image and 1 - s of its partner gets s times the terms for the
-    image's label plus 1 - s times those for the partner's. Partners and shares follow from
-    `stream`: seed, epoch and number of the batch.
+    images: Tensor
+    """float [B, 3, H, W]."""
+    partner_labels: Tensor
+    """Label of the other image in each mixture, int64 [B]."""
+    share: float
+    """Of the image itself in its mixture, in [0, 1]; the rest is its partner's."""
+
+
+def mix(images: Tensor, batch: Batch, recipe: Recipe, stream: tuple[int, int, int]) -> Mixed:
+    """The images [B, 3, H, W] of a batch, mixed where the recipe asks for it.
+
+    Partners, shares and boxes follow from `stream`: seed, epoch and number of the batch.
 
     Source: mixup, Zhang et al., arXiv:1710.09412; CutMix, Yun et al., arXiv:1905.04899.
     """
     if not (recipe.mixup or recipe.cutmix):
-        terms: dict[str, Tensor] = method(_look(forward, images, precision), batch)
-        return terms
+        return Mixed(images, batch.labels, 1.0)
     key = seeded(*stream)
     partner = torch.argsort(counter_hash(key, batch.rows))
     share = _draw_share(recipe.mixup or recipe.cutmix, key)
@@ -44,17 +41,7 @@ def mixed_terms(
         images = share * images + (1 - share) * images[partner]
     else:
         images, share = _paste(images, images[partner], share, key)
-    student = _look(forward, images, precision)
-    own = method(student, batch)
-    other = method(student, dataclasses.replace(batch, labels=batch.labels[partner]))
-    return {name: share * own[name] + (1 - share) * other[name] for name in own}
-
-
-def _look(forward: Callable[[Tensor], Outputs], images: Tensor, precision: str) -> Outputs:
-    """The network's outputs as float32: only networks ever compute in bfloat16, no loss does."""
-    with devices.autocast(images.device, precision):
-        outputs = forward(images)
-    return {name: value.float() for name, value in outputs.items()}
+    return Mixed(images, batch.labels[partner], share)
 
 
 def _draw_share(alpha: float, key: int) -> float:

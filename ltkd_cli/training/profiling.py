@@ -1,61 +1,33 @@
-"""Where the time of a training step goes: a trace for a viewer, and the main costs in words."""
+"""Where the time of a training step goes: a trace for a viewer, and a table of the operations."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch.autograd.profiler_util import EventList
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from ..events import EpochEnd, Facts, Note, Step
+from ..files import write_atomically
 
 SKIPPED, WARMED_UP, RECORDED = 5, 2, 10
 """Steps before the recording, steps that only warm the profiler up, steps recorded."""
 
 SHOWN = 5
-"""Costs that are named."""
-
-IN_WORDS = (
-    ("compiledfxgraph", "what torch.compile has fused"),
-    ("convolution_backward", "gradients of convolutions"),
-    ("conv", "convolutions"),
-    ("batch_norm_backward", "gradients of batch normalisation"),
-    ("batch_norm", "batch normalisation"),
-    ("threshold_backward", "gradients of ReLU"),
-    ("relu", "ReLU"),
-    ("clamp_min", "ReLU"),
-    ("sgd", "the optimiser's step"),
-    ("copy_", "copies between number formats and memory layouts"),
-    ("memcpy", "copies to and from the GPU"),
-    ("index", "gathering rows and crops"),
-    ("flip", "mirroring"),
-    ("pad", "padding"),
-    ("pool", "pooling"),
-    ("softmax", "softmax"),
-    ("addmm", "linear layers"),
-    ("gemm", "matrix products"),
-    ("::mm", "matrix products"),
-    ("zero", "clearing memory"),
-    ("fill", "clearing memory"),
-    ("empty", "asking for memory"),
-    ("::add", "additions"),
-    ("::mul", "products"),
-    ("synchronize", "waiting for the GPU"),
-    ("launchkernel", "launching GPU kernels"),
-)
-"""Part of an operation's name -> what it is; the first that fits counts."""
+"""Operations that are shown; the table has all of them."""
 
 Event = TypeVar("Event")
 
 
-def profiled(events: Iterator[Event], trace: Path) -> Iterator[Event | Facts | Note]:
-    """The events of a training, with a few of its first steps recorded into `trace`.
+def profiled(events: Iterator[Event], folder: Path) -> Iterator[Event | Facts | Note]:
+    """The events of a training, with a few of its first steps recorded into `folder`.
 
-    Yields the main costs as Facts once the steps are recorded, or at the end of a training
-    that is too short for all of them. The trace opens in chrome://tracing and Perfetto.
+    `trace.json` opens in chrome://tracing and Perfetto; `profile.txt` is PyTorch's table of
+    operations. Yields the most expensive ones as Facts once the steps are recorded, or at the
+    end of a training that is too short for all of them.
     """
     activities = [ProfilerActivity.CPU]
     if torch.cuda.is_available():
@@ -74,31 +46,30 @@ def profiled(events: Iterator[Event], trace: Path) -> Iterator[Event | Facts | N
             break
     recorder.stop()
     if steps > SKIPPED + WARMED_UP:
-        recorder.export_chrome_trace(str(trace))
-        yield Facts(f"The main costs of a step (all of it: {trace})", tuple(main_costs(recorder)))
+        recorder.export_chrome_trace(str(folder / "trace.json"))
+        operations = recorder.key_averages()
+        table = folder / "profile.txt"
+        write_atomically(table, operations.table(sort_by=_time_of(operations), row_limit=-1))
+        yield Facts(f"The most expensive operations (all: {table})", _shown(operations))
     else:
         yield Note(f"too short for a profile: it begins after {SKIPPED + WARMED_UP} steps")
     yield from events
 
 
-def main_costs(recorder: profile) -> list[tuple[str, str]]:
-    """(what, share of the time) of the most expensive operations, in words."""
-    times: defaultdict[str, float] = defaultdict(float)
-    for operation in recorder.key_averages():
-        on_gpu = getattr(operation, "self_device_time_total", 0.0)
-        if not operation.key.startswith(("ProfilerStep", "Optimizer.")):
-            times[in_words(operation.key)] += on_gpu or operation.self_cpu_time_total
-    total = sum(times.values()) or 1.0
-    return [
-        (what, f"{time / total:.0%}") for what, time in sorted(times.items(), key=_by_time)[:SHOWN]
-    ]
+def _time_of(operations: EventList) -> str:
+    """The time to sort by: the GPU's where it was used, else the CPU's."""
+    on_gpu = any(operation.self_device_time_total for operation in operations)
+    return "self_device_time_total" if on_gpu else "self_cpu_time_total"
 
 
-def _by_time(cost: tuple[str, float]) -> float:
-    return -cost[1]
-
-
-def in_words(operation: str) -> str:
-    """What an operation of PyTorch's is, for people; its own name where nothing is known."""
-    name = operation.lower()
-    return next((words for part, words in IN_WORDS if part in name), operation)
+def _shown(operations: EventList) -> tuple[tuple[str, str], ...]:
+    """The most expensive operations, each with its share of the time of all."""
+    seconds = {
+        operation.key: getattr(operation, _time_of(operations))
+        for operation in operations
+        # On a GPU its kernels are listed a second time, beside the operations they belong to.
+        if operation.device_type.name == "CPU" and not operation.key.startswith("ProfilerStep")
+    }
+    total = sum(seconds.values()) or 1
+    first = sorted(seconds, key=lambda key: -seconds[key])[:SHOWN]
+    return tuple((key, f"{seconds[key] / total:.0%}") for key in first)

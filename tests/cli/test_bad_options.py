@@ -32,6 +32,7 @@ TEACH = [
     (("--device", "nonsense"), "no device 'nonsense'", "--device cpu"),
     (("--device", "cuda:99"), "'cuda:99' is not there", "--device cpu"),
     (("--precision", "nonsense"), "no precision 'nonsense'", "--precision float32"),
+    (("--resident", "nonsense"), "--resident takes auto, always, never", "--resident"),
     (("--views", "nonsense"), "no view policy 'nonsense'", "--views crop-flip"),
     (("--head", "nonsense"), "no head 'nonsense'", "cosine:20"),
     (("--pretrained", "--model", "resnet8"), "no pretrained weights for resnet8", ""),

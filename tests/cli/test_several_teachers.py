@@ -113,4 +113,5 @@ def test_event_files_and_a_profile_are_written_beside_the_run(empty, capsys):
     assert run(["teach", "--name", "watched", *SHORT, *more]) == 0
     assert list((empty / "runs/watched/tensorboard").glob("events.*"))
     assert json.loads((empty / "runs/watched/trace.json").read_text())["traceEvents"]
-    assert "convolutions" in capsys.readouterr().err
+    assert "convolution" in (empty / "runs/watched/profile.txt").read_text()
+    assert "convolution" in capsys.readouterr().err

@@ -91,7 +91,7 @@ def test_a_batch_is_the_view_s_pixels_with_the_cached_answers(path, digits, samp
     needs = frozenset({"logits", "features"})
     policy = ViewPolicy("crop-flip", SEED_OF_VIEWS)
     feed = open_loader(digits.train, policy, (cache,), needs, CPU)
-    draws = feed.draws(sampler, seed=4, epoch=1)
+    draws = feed.sample_epoch(sampler, seed=4, epoch=1)
     assert set(draws.views.tolist()) == set(range(VIEWS))
     with h5py.File(path) as file:
         first, logits, features = (file[name][:] for name in ("first", "logits", "features"))
@@ -171,10 +171,10 @@ def test_what_is_kept_on_the_device_is_what_is_gathered_step_by_step(path, digit
     policy = ViewPolicy("crop-flip", SEED_OF_VIEWS)
     feed = open_loader(digits.train, policy, (cache,), needs, CPU)
     held = {name: cache.tensor(name, CPU) for name in needs}
-    draws = feed.draws("class-balanced", 0, 0)
+    draws = feed.sample_epoch("class-balanced", 0, 0)
     ways = [
         list(each.batches(draws, 64, 0, epoch=0, epochs=1))
-        for each in (replace(feed, answers=(held,)), replace(feed, pixels=None, answers=(None,)))
+        for each in (replace(feed, outputs=(held,)), replace(feed, pixels=None, outputs=(None,)))
     ]
     assert len(ways[0]) == len(ways[1]) > 5
     for (images, batch), (same_images, same) in zip(*ways, strict=True):

@@ -1,33 +1,60 @@
-"""The training data on its device; what the teacher said is tested through real caches in cli/."""
+"""The training data on its device; batches with teacher outputs are tested in commands/."""
 
+import numpy as np
 import pytest
 import torch
+from small_training import CPU
 
-from ltkd_cli.data import DataSpec, load
-from ltkd_cli.training.loader import open_loader
+from ltkd_cli.cache import Cache, CacheWriter, Layout
+from ltkd_cli.training.loader import bytes_to_keep, open_loader
 from ltkd_cli.views.jitter import jitter
 from ltkd_cli.views.policy import ViewPolicy, to_float, view
 
-CPU = torch.device("cpu")
 POLICY = ViewPolicy("crop-flip")
+CLASSES, WIDTH = 10, 4
+LOGITS = frozenset({"logits"})
+
+
+def opened(data, caches=(), **options):
+    return open_loader(data.train, POLICY, caches, frozenset(), CPU, **options)
 
 
 def batches(loader, sampler="instance", batch_size=64, start=0):
-    draws = loader.draws(sampler, 0, 0)
-    return draws, list(loader.batches(draws, batch_size, start, epoch=0, epochs=2))
+    sampled = loader.sample_epoch(sampler, 0, 0)
+    return sampled, list(loader.batches(sampled, batch_size, start, epoch=0, epochs=2))
 
 
-def test_gives_the_drawn_views_in_order():
-    train = load(DataSpec()).train
-    draws, found = batches(open_loader(train, POLICY, (), frozenset(), CPU))
+def cache_of(path, data, views, dtype="float16"):
+    """A cache with features, of random outputs for so many views of each training image."""
+    train = data.train
+    layout = Layout.even(train.labels.numpy(), CLASSES, views, WIDTH, dtype)
+    attributes = {
+        "fingerprint": train.fingerprint,
+        "class_names": list(train.class_names),
+        "class_counts": train.class_counts(),
+    }
+    generator = np.random.default_rng(0)
+    logits, features = (
+        generator.normal(size=(layout.entries, width)).astype(np.float32)
+        for width in (CLASSES, WIDTH)
+    )
+    with CacheWriter(path, layout, attributes) as writer:
+        writer.write(0, logits, features)
+        writer.finish()
+    return Cache.open(path)
+
+
+def test_gives_the_sampled_views_in_order(digits):
+    train = digits.train
+    sampled, found = batches(opened(digits))
     rows = torch.cat([batch.rows for _, batch in found])
-    expected = view(train.images.gather(rows), rows, draws.views[: len(rows)], POLICY)
+    expected = view(train.images.gather(rows), rows, sampled.views[: len(rows)], POLICY)
     assert torch.equal(torch.cat([images for images, _ in found]), to_float(expected))
     assert torch.equal(torch.cat([batch.labels for _, batch in found]), train.labels[rows])
 
 
-def test_starts_again_at_any_batch():
-    loader = open_loader(load(DataSpec()).train, POLICY, (), frozenset(), CPU)
+def test_starts_again_at_any_batch(digits):
+    loader = opened(digits)
     _, whole = batches(loader)
     _, rest = batches(loader, start=3)
     assert len(rest) == len(whole) - 3
@@ -36,48 +63,57 @@ def test_starts_again_at_any_batch():
         assert torch.equal(batch.progress, as_before.progress)
 
 
-def test_progress_runs_from_zero_towards_one_over_all_epochs():
-    loader = open_loader(load(DataSpec()).train, POLICY, (), frozenset(), CPU)
-    draws = loader.draws("instance", 0, 1)
-    shares = [float(b.progress) for _, b in loader.batches(draws, 64, 0, epoch=1, epochs=2)]
+def test_progress_runs_from_zero_towards_one_over_all_epochs(digits):
+    loader = opened(digits)
+    sampled = loader.sample_epoch("instance", 0, 1)
+    shares = [float(b.progress) for _, b in loader.batches(sampled, 64, 0, epoch=1, epochs=2)]
     assert shares[0] == 0.5
     assert 0.9 < shares[-1] < 1
 
 
-def test_draws_only_from_the_rows_it_is_given():
-    train = load(DataSpec()).train
-    tail = torch.nonzero(train.labels >= 7).flatten()
-    for sampler in ("instance", "class-balanced"):
-        loader = open_loader(train, POLICY, (), frozenset(), CPU, members=tail)
-        draws, found = batches(loader, sampler, batch_size=8)
-        assert len(draws.rows) == len(tail)
-        assert min(int(batch.labels.min()) for _, batch in found) >= 7
-
-
-class CacheOf:
-    """As much of a cache as the drawing of views asks for."""
-
-    def __init__(self, views):
-        self.views = views
-
-    def views_of(self, rows):
-        return torch.arange(len(rows)) * self.views, torch.full_like(rows, self.views)
+@pytest.mark.parametrize("sampler", ["instance", "class-balanced"])
+def test_samples_only_from_the_subset_it_is_given(digits, sampler):
+    tail = torch.nonzero(digits.train.labels >= 7).flatten()
+    sampled, found = batches(opened(digits, subset=tail), sampler, batch_size=8)
+    assert len(sampled.rows) == len(tail)
+    assert min(int(batch.labels.min()) for _, batch in found) >= 7
 
 
 @pytest.mark.parametrize("views", [(2, 5), (5, 2)])
-def test_draws_only_views_that_every_cache_holds(views):
-    caches = tuple(CacheOf(each) for each in views)
-    loader = open_loader(load(DataSpec()).train, POLICY, caches, frozenset(), CPU)
+def test_samples_only_views_that_every_cache_holds(digits, views, tmp_path):
+    caches = tuple(cache_of(tmp_path / f"{each}.h5", digits, each) for each in views)
+    loader = opened(digits, caches)
     for sampler in ("instance", "class-balanced"):
-        drawn = torch.cat([loader.draws(sampler, 0, epoch).views for epoch in range(3)])
-        assert drawn.unique().tolist() == [0, 1]
+        sampled = torch.cat([loader.sample_epoch(sampler, 0, epoch).views for epoch in range(3)])
+        assert sampled.unique().tolist() == [0, 1]
 
 
-def test_changes_colours_after_the_view_where_it_is_told_to():
-    train = load(DataSpec()).train
-    plain = open_loader(train, POLICY, (), frozenset(), CPU)
-    coloured = open_loader(train, POLICY, (), frozenset(), CPU, jitter_seed=4)
-    draws, found = batches(plain)
-    _, changed = batches(coloured)
+def test_jitters_colours_after_the_view_where_it_is_told_to(digits):
+    sampled, found = batches(opened(digits))
+    _, changed = batches(opened(digits, jitter_seed=4))
     images, batch = found[0]
-    assert torch.equal(changed[0][0], jitter(images, batch.rows, draws.views[:64], 4))
+    assert torch.equal(changed[0][0], jitter(images, batch.rows, sampled.views[:64], 4))
+
+
+def test_counts_the_bytes_of_images_and_of_the_outputs_that_the_method_needs(digits, tmp_path):
+    train = digits.train
+    cache = cache_of(tmp_path / "cache.h5", digits, 3)
+    images, entries = train.images.resident.nbytes, 3 * len(train.labels)
+    assert bytes_to_keep(train, (), frozenset()) == images
+    assert bytes_to_keep(train, (cache,), LOGITS) == images + 2 * entries * CLASSES
+    both = bytes_to_keep(train, (cache, cache), LOGITS | {"features"})
+    assert both == images + 2 * 2 * entries * (CLASSES + WIDTH)
+
+
+def test_uint8_outputs_are_read_on_the_host_and_need_no_bytes_of_a_gpu(digits, tmp_path):
+    cache = cache_of(tmp_path / "cache.h5", digits, 3, "uint8")
+    images = digits.train.images.resident.nbytes
+    assert bytes_to_keep(digits.train, (cache,), LOGITS) == images
+
+
+def test_on_the_cpu_nothing_is_copied(digits, tmp_path):
+    cache = cache_of(tmp_path / "cache.h5", digits, 2)
+    loader = open_loader(digits.train, POLICY, (cache,), LOGITS, CPU, resident=True)
+    assert loader.pixels.data_ptr() == digits.train.images.resident.data_ptr()
+    assert loader.outputs == (None,)
+    assert loader.bytes_on_gpu == 0

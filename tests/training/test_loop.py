@@ -1,52 +1,19 @@
 """The training loop on a small network and the embedded digits."""
 
-import errno
 import math
-import os
 
 import pytest
 import torch
+import torch.nn.functional as F
+from small_training import SHORT, loader_of, run, start, weights_of
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ltkd_cli import models
-from ltkd_cli.data import DataSpec, load
-from ltkd_cli.errors import CheckpointError, Diverged
+from ltkd_cli.errors import Diverged
 from ltkd_cli.events import EpochEnd, Step
-from ltkd_cli.methods.contract import Task
-from ltkd_cli.methods.finding import find
-from ltkd_cli.models import ModelSpec
-from ltkd_cli.training.loader import open_loader
-from ltkd_cli.training.loop import begin, load_state, save_state, train
+from ltkd_cli.training.loop import train
+from ltkd_cli.training.mixing import mix
 from ltkd_cli.training.recipe import Recipe
-from ltkd_cli.views.policy import ViewPolicy
-
-CPU = torch.device("cpu")
-SHORT = Recipe(epochs=3, batch_size=64, learning_rate=0.05, schedule="cosine")
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load(DataSpec())
-
-
-def start(data, recipe, method="ce", **options):
-    spec = ModelSpec("resnet8", len(data.train.class_names), mean=data.mean, std=data.std)
-    network = models.build(spec, seed=0)
-    counts = torch.tensor(data.train.class_counts())
-    task = Task(counts, data.train.labels, data.groups, network.width)
-    return begin(network, find(method)(task, **options), recipe, CPU)
-
-
-def loader_of(data):
-    return open_loader(data.train, ViewPolicy(data.views), (), frozenset(), CPU)
-
-
-def weights_of(training):
-    return torch.cat([value.flatten().float() for value in training.network.state_dict().values()])
-
-
-def run(training, data, recipe, stop=lambda: False, precision="float32"):
-    return list(train(training, loader_of(data), recipe, seed=0, precision=precision, stop=stop))
+from ltkd_cli.training.state import load_state, save_state
 
 
 def test_learns(digits):
@@ -102,7 +69,7 @@ def test_accumulation_takes_one_optimiser_step_for_its_batches(digits):
     run(training, digits, recipe)
     assert len(gradients) == 1
     fresh, loader = start(digits, recipe), loader_of(digits)
-    batches = list(loader.batches(loader.draws("instance", 0, 0), 16, 0, epoch=0, epochs=1))
+    batches = list(loader.batches(loader.sample_epoch("instance", 0, 0), 16, 0, epoch=0, epochs=1))
     losses = (fresh.method(fresh.network(images), batch)["label"] for images, batch in batches)
     mean = torch.stack(list(losses)).mean()  # of fewer than the 1,000 batches
     expected = torch.autograd.grad(mean, list(fresh.network.parameters()))
@@ -165,6 +132,26 @@ def test_mixes_the_same_images_again_for_the_same_seed(digits, mix):
     assert not torch.equal(weights_of(first), weights_of(unmixed))
 
 
+@pytest.mark.parametrize("method", ["mixup", "cutmix"])
+def test_the_loss_of_mixed_images_is_that_of_both_labels_by_their_shares(digits, method):
+    recipe = Recipe(epochs=1, batch_size=1000, learning_rate=0.05, **{method: 1.0})
+    training, shown = start(digits, recipe), []
+    training.network.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0].clone()))
+    end = run(training, digits, recipe)[-1]  # the only batch has all images
+    fresh, loader = start(digits, recipe), loader_of(digits)
+    sampled = loader.sample_epoch("instance", 0, 0)
+    images, batch = next(loader.batches(sampled, 1000, 0, epoch=0, epochs=1))
+    mixed = mix(images, batch, recipe, (0, 0, 0))
+    assert torch.equal(shown[0], mixed.images)
+    logits = fresh.network(mixed.images)["logits"]
+    own, other = (
+        F.cross_entropy(logits, labels) for labels in (batch.labels, mixed.partner_labels)
+    )
+    expected = mixed.share * own + (1 - mixed.share) * other
+    assert own != other
+    assert end.terms["label"] == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
 def test_computes_losses_in_float32_under_bfloat16(digits):
     recipe = Recipe(epochs=1, batch_size=64, learning_rate=0.05)
     training = start(digits, recipe)
@@ -181,14 +168,21 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_named(digits):
     training = start(digits, recipe)
     with torch.no_grad():
         training.network.head.bias[0] = math.inf
-    with pytest.raises(Diverged, match=r"batch 1 in epoch 1 .* rows \d+"):
+    first_row = int(loader_of(digits).sample_epoch("instance", 0, 0).rows[0])
+    with pytest.raises(Diverged, match=rf"batch 1 in epoch 1\b.*\b{first_row}\b"):
         run(training, digits, recipe)
 
 
-def test_a_state_that_does_not_fit_is_a_clear_error(digits, tmp_path):
-    (tmp_path / "state.pt").write_bytes(b"not a state")
-    with pytest.raises(CheckpointError, match=r"state\.pt"):
-        load_state(start(digits, SHORT), tmp_path / "state.pt")
+def test_a_loss_that_is_not_finite_changes_no_weight(digits):
+    recipe = Recipe(epochs=1, batch_size=64, learning_rate=0.05)
+    training = start(digits, recipe)
+    with torch.no_grad():
+        training.network.head.bias[0] = math.inf
+    before = [parameter.clone() for parameter in training.network.parameters()]
+    with pytest.raises(Diverged):
+        run(training, digits, recipe)
+    after = training.network.parameters()
+    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
 
 def test_the_means_of_the_terms_are_over_the_images_that_were_seen(digits):
@@ -203,18 +197,3 @@ def test_the_means_of_the_terms_are_over_the_images_that_were_seen(digits):
     assert sum(images for images, _ in seen) == rows - 1
     mean = sum(images * term for images, term in seen) / (rows - 1)
     assert end.terms["label"] == pytest.approx(mean)
-
-
-def test_a_state_that_cannot_be_written_leaves_the_old_one(digits, tmp_path, monkeypatch):
-    training, state = start(digits, SHORT), tmp_path / "state.pt"
-    save_state(training, state)
-    before = state.read_bytes()
-
-    def full(number):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        save_state(training, state)
-    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
-    assert state.read_bytes() == before

@@ -1,9 +1,9 @@
-"""Two students of ResNet-20 from one command: one after the other, and both at once.
+"""Two students of ResNet-20 from one command: one after the other, and at the same time.
 
-    python -m benchmarks.at_once PATH/TO/IMAGE/FOLDER
+    python -m benchmarks.jobs PATH/TO/IMAGE/FOLDER
 
-Whole `ltkd distill --seeds` commands by turns, each of three epochs on CIFAR-10-LT (imbalance
-100) by ce; what starts the processes is in it.
+Whole `ltkd distill --seeds` commands in turn, each of three epochs on CIFAR-10-LT (imbalance
+100) by ce; the start of the processes is part of it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
     print(f"wrote {arguments.output}")
 
 
-def students(folder: Path, at_once: int) -> Callable[[], None]:
+def students(folder: Path, jobs: int) -> Callable[[], None]:
     """A function that trains the students in a folder of its own, which is removed."""
 
     def run() -> None:
@@ -49,7 +49,7 @@ def students(folder: Path, at_once: int) -> Callable[[], None]:
                 command(
                     *("distill", "--method", "ce", "--data", str(folder), "--imbalance", "100"),
                     *("--model", "resnet20", "--epochs", "3", "--evaluate-every", "0"),
-                    *("--seeds", SEEDS, "--at-once", str(at_once)),
+                    *("--seeds", SEEDS, "--jobs", str(jobs)),
                 ),
                 check=True,
                 env=environment,
@@ -67,7 +67,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/at-once.json"))
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/jobs.json"))
     return parser.parse_args()
 
 
