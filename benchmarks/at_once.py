@@ -49,7 +49,7 @@ def students(folder: Path, at_once: int) -> Callable[[], None]:
                 command(
                     *("distill", "--method", "ce", "--data", str(folder), "--imbalance", "100"),
                     *("--model", "resnet20", "--epochs", "3", "--evaluate-every", "0"),
-                    *("--seeds", SEEDS, "--at-once", str(at_once)),
+                    *("--seeds", SEEDS, "--jobs", str(at_once)),
                 ),
                 check=True,
                 env=environment,

@@ -1,10 +1,12 @@
-"""Commands whose help shows no type of value for options that take none."""
+"""Commands whose help shows no type of value for flags, and which refuse old names of options."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
+
+from .renamed import refuse_old_names
 
 
 class _PlainFlags:
@@ -18,6 +20,10 @@ class _PlainFlags:
 
 class Command(_PlainFlags, TyperCommand):
     """One command of `ltkd`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        refuse_old_names(ctx.info_name, args)
+        return super().parse_args(ctx, args)
 
 
 class Group(_PlainFlags, TyperGroup):

@@ -38,9 +38,9 @@ def _checked_epochs(option: typer.CallbackParam, value: int | None) -> int | Non
     return value
 
 
-def _checked_at_once(value: int | None) -> int | None:
+def _checked_jobs(value: int | None) -> int | None:
     if value is not None and value < 1:
-        raise UsageError(f"--at-once takes 1 or more students, not {value}.", "--at-once 2")
+        raise UsageError(f"--jobs takes 1 or more students, not {value}.", "--jobs 2")
     return value
 
 
@@ -134,12 +134,12 @@ Seeds = Annotated[
     str | None,
     typer.Option(metavar="0,1,2", help="Several students: a run for each seed."),
 ]
-AtOnce = Annotated[
+Jobs = Annotated[
     int | None,
     typer.Option(
         help="Students of --seeds that are trained at the same time.",
         rich_help_panel=_MACHINE,
-        callback=_checked_at_once,
+        callback=_checked_jobs,
         show_default="one for each CPU core; on a GPU 1",
     ),
 ]

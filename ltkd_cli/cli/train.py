@@ -32,7 +32,11 @@ def teach(
     pretrained: options.Pretrained = False,
     views: Annotated[
         str | None,
-        typer.Option(help="View policy: none, crop or crop-flip.", show_default="the data set's"),
+        typer.Option(
+            "--policy",
+            help="View policy: none, crop or crop-flip.",
+            show_default="the data set's",
+        ),
     ] = None,
     augment: options.Augment = "none",
     classes: options.Classes = "all",
@@ -66,7 +70,7 @@ def teach(
         compile=compile,
     )  # fmt: skip
     names = {seed: name}
-    _train(runs, asked, names, log_every, at_once=1, tensorboard=tensorboard, profile=profile)
+    _train(runs, asked, names, log_every, jobs=1, tensorboard=tensorboard, profile=profile)
 
 
 @options.with_recipe
@@ -89,7 +93,7 @@ def distill(
     pretrained: options.Pretrained = False,
     seed: options.Seed = 0,
     seeds: options.Seeds = None,
-    at_once: options.AtOnce = None,
+    jobs: options.Jobs = None,
     name: options.Name = None,
     resume: options.Resume = None,
     runs: options.Runs = DEFAULT_RUNS,
@@ -108,9 +112,9 @@ def distill(
     if resume is not None:
         _go_on(context, runs, resume, log_every, tensorboard=tensorboard, profile=profile)
         return
-    if seeds is None and at_once is not None:
-        hint = f"ltkd distill --seeds 0,1,2 --at-once {at_once}"
-        raise UsageError("--at-once is for the several students of --seeds.", hint)
+    if seeds is None and jobs is not None:
+        hint = f"ltkd distill --seeds 0,1,2 --jobs {jobs}"
+        raise UsageError("--jobs is for the several students of --seeds.", hint)
     if seeds is not None and _is_typed(context, "seed"):
         raise UsageError("--seed and --seeds exclude each other.", f"ltkd distill --seeds {seeds}")
     names = {seed: name} if seeds is None else _names_by_seed(seeds, name)
@@ -123,7 +127,7 @@ def distill(
         pretrained=pretrained, views=None, caches=cache or [], seed=seed, device=device,
         precision=precision, evaluate_every=evaluate_every, compile=compile,
     )  # fmt: skip
-    _train(runs, asked, names, log_every, at_once=at_once, tensorboard=tensorboard, profile=profile)
+    _train(runs, asked, names, log_every, jobs=jobs, tensorboard=tensorboard, profile=profile)
 
 
 def _train(
@@ -132,7 +136,7 @@ def _train(
     names: dict[int, str | None],
     log_every: int,
     *,
-    at_once: int | None,
+    jobs: int | None,
     tensorboard: bool,
     profile: bool,
 ) -> None:
@@ -149,9 +153,9 @@ def _train(
             run_folders.check_name(runs, name)
     settings = console.follow(requests.resolve(runs, asked))
     watch = training.Watch(tensorboard, profile)
-    at_once = several.how_many(at_once, len(names), settings.device)
-    if at_once > 1:
-        _train_several(runs, asked.kind, settings, names, at_once, log_every, watch)
+    jobs = several.how_many(jobs, len(names), settings.device)
+    if jobs > 1:
+        _train_several(runs, asked.kind, settings, names, jobs, log_every, watch)
         return
     made = []
     for seed, name in names.items():
@@ -167,17 +171,17 @@ def _train_several(
     kind: str,
     settings: TrainSettings,
     names: dict[int, str | None],
-    at_once: int,
+    jobs: int,
     log_every: int,
     watch: Watch,
 ) -> None:
-    """The same, with `at_once` students in training at any time."""
+    """The same, with `jobs` students in training at any time."""
     from .. import console
     from ..commands import several
 
-    begun = several.create(runs, kind, settings, names, at_once, console.decoding)
+    begun = several.create(runs, kind, settings, names, jobs, console.decoding)
     created = console.follow(begun)
-    with several.students(created, at_once, watch) as students:
+    with several.students(created, jobs, watch) as students:
         while run := console.follow(students.until_one_ends(), log_every):
             if run.done:
                 console.print_run(run)

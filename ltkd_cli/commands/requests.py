@@ -109,7 +109,7 @@ def _check(asked: Training, method: type[Method]) -> None:
     if asked.views is not None and asked.views not in POLICIES:
         raise UsageError(
             f"There is no view policy {asked.views!r}; there are {', '.join(POLICIES)}.",
-            "--views crop-flip",
+            "--policy crop-flip",
         )
 
 

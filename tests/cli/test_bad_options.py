@@ -1,20 +1,9 @@
 """Options that do not fit: one sentence, a hint, exit code 2, and no run folder."""
 
 import pytest
+from driving import refused
 
 from ltkd_cli.methods.finding import all_names
-
-
-def refused(said, code, problem, hint=""):
-    """Whether an answer is an error of that code, about that problem, with a hint, and no more."""
-    lines = said.err.splitlines()
-    errors = [line for line in lines if line.startswith("error: ")]
-    assert (said.code, said.out, len(errors)) == (code, "", 1)
-    assert problem in errors[0]
-    assert lines[-1].startswith("try: ")
-    assert hint in lines[-1]
-    return True
-
 
 TEACH = [
     (("--method", "nonsense"), "no method 'nonsense'", "ltkd methods"),
@@ -32,7 +21,7 @@ TEACH = [
     (("--device", "nonsense"), "no device 'nonsense'", "--device cpu"),
     (("--device", "cuda:99"), "'cuda:99' is not there", "--device cpu"),
     (("--precision", "nonsense"), "no precision 'nonsense'", "--precision float32"),
-    (("--views", "nonsense"), "no view policy 'nonsense'", "--views crop-flip"),
+    (("--policy", "nonsense"), "no view policy 'nonsense'", "--policy crop-flip"),
     (("--head", "nonsense"), "no head 'nonsense'", "cosine:20"),
     (("--pretrained", "--model", "resnet8"), "no pretrained weights for resnet8", ""),
     (("--milestones", "nonsense"), "--milestones takes shares", "--milestones 0.8,0.9"),

@@ -100,7 +100,7 @@ def test_a_full_disk_stops_an_export_with_a_hint_and_it_can_go_on(ltkd, story, c
 def test_a_method_without_a_teacher_takes_images_and_views_of_the_cache_and_no_answers(
     ltkd, story, given
 ):
-    assert ltkd("teach", *TINY, "--imbalance", 5, "--views", "crop-flip").code == 0
+    assert ltkd("teach", *TINY, "--imbalance", 5, "--policy", "crop-flip").code == 0
     assert ltkd("export-logits", "--views", 2).code == 0
     said = ltkd("distill", "--method", "ce", *TINY, *given)
     assert said.code == 0

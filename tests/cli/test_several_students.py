@@ -16,9 +16,9 @@ from typing import ClassVar
 
 import pytest
 import torch
+from driving import refused
 from PIL import Image
 from rich.console import Console
-from test_bad_options import refused
 from test_screen import STEERING
 
 from ltkd_cli import runs
@@ -91,7 +91,7 @@ def three(ltkd, told, tmp_path_factory):
         patch.setattr(Begun, "all", [])
         patch.setattr(Begun, "doomed", (2,))
         patch.setattr(several.subprocess, "Popen", Begun)
-        seeds = ("--seeds", "7,8,9", "--at-once", "3", "--name", "mine")
+        seeds = ("--seeds", "7,8,9", "--jobs", "3", "--name", "mine")
         said = ltkd("distill", *TINY, *seeds, "--log-every", "1", stderr=stderr)
     return folder, said
 
@@ -136,7 +136,7 @@ def test_one_that_is_killed_is_said_with_the_command_that_resumes_it(three):
 
 def test_ctrl_c_keeps_the_state_of_all_and_says_how_each_goes_on(ltkd, story, begun):
     stderr = Listener(press_ctrl_c, "seed 3, epoch 1: ", "seed 4, epoch 1: ")
-    seeds = ("--seeds", "3,4,5", "--at-once", "2", "--name", "mine", "--log-every", "1")
+    seeds = ("--seeds", "3,4,5", "--jobs", "2", "--name", "mine", "--log-every", "1")
     said = ltkd("distill", *LONG, *seeds, stderr=stderr)
     assert said.code == 130
     assert said.out == ""
@@ -160,9 +160,7 @@ def test_a_second_ctrl_c_stops_all_at_once(ltkd, story, begun):
         press_ctrl_c()
 
     stderr = Listener(press_twice, "mine-3: resnet8 by bkd")
-    said = ltkd(
-        "distill", *LONG, "--seeds", "3,4", "--at-once", "2", "--name", "mine", stderr=stderr
-    )
+    said = ltkd("distill", *LONG, "--seeds", "3,4", "--jobs", "2", "--name", "mine", stderr=stderr)
     assert said.code == 130
     assert "mine-3 goes back to its last saved state, if it has one." in said.err
     assert said.err.splitlines()[-1] == "     ltkd distill --resume runs/mine-4"
@@ -193,9 +191,9 @@ def test_a_student_whose_parent_is_gone_keeps_its_state_and_ends(ltkd, story):
 @pytest.mark.parametrize(
     ("options", "problem", "hint"),
     [
-        (("--at-once", "2"), "--at-once is for", "ltkd distill --seeds 0,1,2 --at-once 2"),
-        (("--seeds", "1,2", "--at-once", "0"), "takes 1 or more students, not 0", "--at-once 2"),
-        (("--resume", "1", "--at-once", "2"), "--at-once cannot be given", "--resume 1"),
+        (("--jobs", "2"), "--jobs is for", "ltkd distill --seeds 0,1,2 --jobs 2"),
+        (("--seeds", "1,2", "--jobs", "0"), "takes 1 or more students, not 0", "--jobs 2"),
+        (("--resume", "1", "--jobs", "2"), "--jobs cannot be given", "--resume 1"),
         (("--seeds", "1,2", "--model", "nonsense"), "no network 'nonsense'", "resnet8"),
     ],
     ids=["no seeds", "zero", "resume", "settings"],
@@ -222,14 +220,14 @@ def test_images_are_decoded_before_the_first_process_begins(ltkd, empty, begun, 
     monkeypatch.setattr(several.subprocess, "Popen", Seen)
     monkeypatch.setattr(Begun, "doomed", (0, 1))
     images = ("--data", "images", "--image-size", "8", "--method", "ce")
-    said = ltkd("distill", *TINY, *images, "--seeds", "1,2", "--at-once", "2")
+    said = ltkd("distill", *TINY, *images, "--seeds", "1,2", "--jobs", "2")
     assert said.code == 1
     assert decoded == [2, 2]
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_the_next_command_is_about_all_students(ltkd, story, at_once):
-    seeds = ("--seeds", "3,4", "--at-once", at_once, "--name", "mine")
+    seeds = ("--seeds", "3,4", "--jobs", at_once, "--name", "mine")
     said = ltkd("distill", *TINY, *seeds)
     assert [line for line in said.err.splitlines() if line.startswith("next: ")] == [
         "next: ltkd eval mine-3 mine-4"
@@ -237,7 +235,7 @@ def test_the_next_command_is_about_all_students(ltkd, story, at_once):
 
 
 def test_one_at_once_and_a_single_seed_need_no_other_process(ltkd, story, begun):
-    said = ltkd("distill", *TINY, "--epochs", "1", "--seeds", "3,4", "--at-once", "1")
+    said = ltkd("distill", *TINY, "--epochs", "1", "--seeds", "3,4", "--jobs", "1")
     assert said.code == ltkd("distill", *TINY, "--epochs", "1", "--seeds", "3").code == 0
     assert len(said.out.splitlines()) == 2
     assert not begun

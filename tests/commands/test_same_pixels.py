@@ -31,7 +31,7 @@ HALF = {"rtol": 2.0**-11, "atol": 2e-5}
 def story(tmp_path_factory):
     """A folder of runs with a teacher of flipped views and its cache."""
     root = tmp_path_factory.mktemp("pixels") / "runs"
-    taught = ["teach", *TINY, "--epochs", "2", "--views", "crop-flip", "--runs", str(root)]
+    taught = ["teach", *TINY, "--epochs", "2", "--policy", "crop-flip", "--runs", str(root)]
     assert run(taught) == 0
     exported = ["export-logits", "--views", str(VIEWS), "--view-seed", str(SEED_OF_VIEWS)]
     assert run([*exported, "--runs", str(root)]) == 0
