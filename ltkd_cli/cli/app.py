@@ -27,23 +27,27 @@ ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 app = typer.Typer(
     name="ltkd",
     cls=Group,
-    help="Small, fast students that also work on the rare classes: long-tailed knowledge "
-    "distillation from cached teacher outputs.",
+    help="Long-tailed knowledge distillation: train small networks that also recognise rare "
+    "classes, from the cached outputs of a teacher.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    epilog="Begin with: ltkd teach; ltkd export-logits; ltkd distill --method bkd; "
+    epilog="Start with: ltkd teach; ltkd export-logits; ltkd distill --method bkd; "
     "ltkd eval --split tail",
 )
-app.command(cls=Command, rich_help_panel="The four steps")(training.teach)
-app.command("export-logits", cls=Command, rich_help_panel="The four steps")(exporting.export_logits)
-app.command(cls=Command, rich_help_panel="The four steps")(training.distill)
-app.command(cls=Command, name="eval", rich_help_panel="The four steps")(scoring.evaluate)
-app.command(cls=Command, rich_help_panel="After the training")(rebalancing.rebalance)
-app.command(cls=Command, rich_help_panel="What there is")(scoring.runs)
-app.command(cls=Command, rich_help_panel="What there is")(info.methods)
-app.command(cls=Command, rich_help_panel="What there is")(info.data)
-app.add_typer(exporting.cache, name="cache", rich_help_panel="What there is")
+app.command(cls=Command, rich_help_panel="Train a student in four steps")(training.teach)
+app.command("export-logits", cls=Command, rich_help_panel="Train a student in four steps")(
+    exporting.export_logits
+)
+app.command(cls=Command, rich_help_panel="Train a student in four steps")(training.distill)
+app.command(cls=Command, name="eval", rich_help_panel="Train a student in four steps")(
+    scoring.evaluate
+)
+app.command(cls=Command, rich_help_panel="After training")(rebalancing.rebalance)
+app.command(cls=Command, rich_help_panel="Look up")(scoring.runs)
+app.command(cls=Command, rich_help_panel="Look up")(info.methods)
+app.command(cls=Command, rich_help_panel="Look up")(info.data)
+app.add_typer(exporting.cache, name="cache", rich_help_panel="Look up")
 
 
 def _print_version(asked: bool) -> None:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from . import options
-from .train import DEFAULT_RUNS
 
 
 def evaluate(
@@ -32,37 +31,39 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="SPLIT=SHARE", help="Exit with 5 when an accuracy is lower."),
     ] = None,
-    runs: options.Runs = DEFAULT_RUNS,
+    runs: options.Runs = options.DEFAULT_RUNS,
     device: options.Device = "auto",
 ) -> None:
     """Score head, medium and tail classes of runs, or of the teacher behind a cache."""
     from .. import console
     from ..commands import evaluate as scoring
+    from ..console.scores import print_scores, scores_document
 
     names = scoring.splits(split)
     least = scoring.thresholds(fail_under or [])
     scored = console.follow(scoring.score(runs, which or [], device, on))
     if as_json:
-        console.document(console.scores_document(scored, names))
+        console.document(scores_document(scored, names))
     else:
-        console.print_scores(scored, names)
+        print_scores(scored, names)
     scoring.check_thresholds(scored, least)
 
 
 def runs(
     runs: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Folder of all runs.", envvar="LTKD_RUNS")
-    ] = DEFAULT_RUNS,
+    ] = options.DEFAULT_RUNS,
     as_json: options.AsJson = False,
 ) -> None:
-    """List the runs there are."""
+    """List all runs with their scores."""
     from .. import console
     from .. import runs as run_folders
+    from ..console.runs import print_runs
 
     found, broken = run_folders.survey(runs)
     if as_json:
         console.document([{**run.record, "name": run.name, "status": run.status} for run in found])
     else:
-        console.print_runs(found, runs)
+        print_runs(found, runs)
     for error in broken:
-        console.caution(f"{error.problem} To put it aside: {error.hint}")
+        console.warn(error.problem, error.hint)

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from . import options
-from .train import DEFAULT_RUNS
 
 
 def rebalance(
@@ -47,13 +46,14 @@ def rebalance(
         typer.Option(help="Views of every image; the features of all of them are kept in memory."),
     ] = 8,
     name: options.Name = None,
-    runs: options.Runs = DEFAULT_RUNS,
+    runs: options.Runs = options.DEFAULT_RUNS,
     device: options.Device = "auto",
 ) -> None:
     """Make a finished network fair to rare classes by its last layer alone."""
     from .. import console
     from .. import runs as run_folders
     from ..commands import rebalance as rebalancing
+    from ..console.runs import print_next, print_run
 
     if run is None:
         source = rebalancing.newest_source(runs)
@@ -63,5 +63,5 @@ def rebalance(
     asked = rebalancing.Rebalancing(how, strength, validation, views, device)
     made = rebalancing.rebalance(runs, source, asked, name, console.decoding)
     second = console.follow(made)
-    console.print_run(second)
-    console.print_next([second])
+    print_run(second)
+    print_next([second])

@@ -20,7 +20,7 @@ from ..metrics import Scores
 from ..runs import Run
 from .caches import open_cache
 from .rebalance import stage_in_words
-from .settings import TrainSettings
+from .settings import Settings
 from .testing import check_classes, score_on
 
 SPLITS = ("all", *GROUP_NAMES)
@@ -148,7 +148,7 @@ def _threshold(text: str) -> tuple[str, float]:
 
 def _score_run(run: Run, device_name: str, on: str) -> Generator[Event, None, Scored]:
     run.require_done()
-    settings = TrainSettings.from_json(run.settings)
+    settings = Settings.of(run)
     device = devices.open_device(device_name)
     data = load(settings.data)
     check_classes(run, data)
@@ -210,7 +210,7 @@ def _score_cache(path: Path, on: str) -> Scored:
     )
 
 
-def _method_in_words(run: Run, settings: TrainSettings) -> str:
+def _method_in_words(run: Run, settings: Settings) -> str:
     defaults = {option.name: option.default for option in options(find(settings.method))}
     changed = [
         f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
@@ -221,7 +221,7 @@ def _method_in_words(run: Run, settings: TrainSettings) -> str:
     return " + ".join([" ".join([settings.method, *changed]), *stages])
 
 
-def _setting_of(run: Run, settings: TrainSettings) -> str:
+def _setting_of(run: Run, settings: Settings) -> str:
     names = ("teacher_method", "teacher_model", "views_per_image")
     caches = [parent for parent in run.record["parents"] if parent["kind"] == "cache"]
     teachers = [{name: cache[name] for name in names} for cache in caches]
@@ -229,7 +229,7 @@ def _setting_of(run: Run, settings: TrainSettings) -> str:
     return json.dumps([settings.without_seed(), teachers, stages], sort_keys=True)
 
 
-def _draw_of(run: Run, settings: TrainSettings) -> str:
+def _draw_of(run: Run, settings: Settings) -> str:
     teachers = [parent.get("teacher_sha256") for parent in run.record["parents"]]
     return json.dumps([settings.seed, teachers])
 

@@ -20,19 +20,21 @@ from ..cache.match import lines, of_exports
 from ..data import Data, load
 from ..data.decoded import Progress
 from ..errors import CacheMismatch, Interrupted, UsageError
-from ..events import Event, Note, Warned
+from ..events import Event, ExportBegins, Note, Warned
 from ..inference import export
 from ..runs import Run
 from ..training.interrupts import stop_requests
 from ..views.policy import POLICIES, VIEW_VERSION, ViewPolicy
-from .settings import TrainSettings, with_images
+from .settings import Settings, with_images
 from .testing import check_classes, score_on_test
 
 DEFAULT_VIEWS = 16
+"""Of each image; more bring little."""
+
 MAX_VIEWS = 10_000
+
 CACHE_NAMES = (".h5", ".hdf5")
 """How the name of a cache may end."""
-"""Views of every image; see the README for the experiment behind it."""
 
 
 @dataclass(frozen=True)
@@ -63,26 +65,32 @@ def export_logits(
     run.require_done()
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
-    spec = with_images(TrainSettings.from_json(run.settings).data, images)
+    trained = Settings.of(run)
+    spec = with_images(trained.data, images)
     data = load(spec, progress)
     if data.train.fingerprint != run.record["data"]["train"]:
         yield Warned(
-            f"{run.name} was trained on other images than the {data.name} exported here; "
-            "its answers are honest only for images of its own classes."
+            f"{run.name} was trained on other images than these of {data.name}; its outputs make "
+            "sense only if the classes look alike."
         )
     check_classes(run, data)
     network = models.load(run.weights).to(device)
-    policy, views = _policy_and_views(run, settings)
+    policy, views = _policy_and_views(trained.views, settings)
     path = settings.output or run.path / f"cache-{policy.name}-{views}.h5"
     layout = _layout(data, views, network.width if settings.features else 0, settings.dtype)
     attributes = _attributes(run, data, network, policy, device, precision)
     _check_target(path, replace=settings.replace)
     if not settings.replace and _is_there(path, layout, attributes):
-        yield Note(f"{path} is there already, of the same teacher, images, views and settings")
+        yield Note(f"{path} exists already, with the same teacher, images, views and settings")
         return path
-    yield Note(
-        f"{path}: {run.name}'s outputs for {len(data.train.labels):,} images of {data.name}, "
-        f"views of each: {views}, {precision} on {devices.describe(device)}"
+    yield ExportBegins(
+        path=str(path),
+        run=run.name,
+        image_set=data.name,
+        images=len(data.train.labels),
+        views=views,
+        precision=precision,
+        device=devices.describe(device),
     )
     with CacheWriter(path, layout, attributes, replace=settings.replace) as writer:
         with stop_requests() as stop:
@@ -96,8 +104,9 @@ def export_logits(
     return path
 
 
-def _policy_and_views(run: Run, settings: ExportSettings) -> tuple[ViewPolicy, int]:
-    name = settings.policy or run.settings["views"]
+def _policy_and_views(own: str, settings: ExportSettings) -> tuple[ViewPolicy, int]:
+    """As asked for; `own` is the policy that the teacher was trained with."""
+    name = settings.policy or own
     if name not in POLICIES:
         raise UsageError(
             f"There is no view policy {name!r}; there are {', '.join(POLICIES)}.",
@@ -116,13 +125,13 @@ def _policy_and_views(run: Run, settings: ExportSettings) -> tuple[ViewPolicy, i
 def _check_target(path: Path, *, replace: bool) -> None:
     """UsageError where a cache cannot have that path, or would replace what is no cache."""
     if path.is_dir():
-        raise UsageError(f"--output names a file, and {path} is a folder.", "--output cache.h5")
+        raise UsageError(f"--output takes a file, and {path} is a folder.", "--output cache.h5")
     if replace and path.exists() and path.suffix not in CACHE_NAMES and not is_hdf5(path):
-        raise UsageError(f"--force replaces caches, and {path} is none.", "--output cache.h5")
+        raise UsageError(f"--force replaces only caches, not {path}.", "--output cache.h5")
 
 
 def _is_there(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool:
-    """Whether this very cache exists; CacheMismatch where another one bears its name."""
+    """Whether this very cache exists; CacheMismatch where another one has its name."""
     if not path.exists():
         return False
     found = Cache.open(path)
@@ -191,7 +200,7 @@ def _scores(run: Run, data: Data, network: models.Network, device: torch.device)
 
 def _classes(run: Run) -> list[int]:
     """Classes that an expert was trained on; empty for a teacher of all classes."""
-    group = TrainSettings.from_json(run.settings).classes
+    group = Settings.of(run).classes
     if group == "all":
         return []
     of_class = run.record["data"]["groups"]["of_class"]

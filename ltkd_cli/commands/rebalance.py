@@ -21,11 +21,11 @@ from ..events import Event, Facts, Warned
 from ..rebalancing.posthoc import balanced_accuracy, is_better
 from ..rebalancing.strategies import HOWS, Stage, hits_of, second_stage
 from ..runs import Run
+from ..splits import SPLITS
 from ..views.policy import ViewPolicy
-from .caches import accuracies_in_words
 from .looking import Source, look
 from .provenance import environment
-from .settings import TrainSettings
+from .settings import Settings
 from .testing import score_on_test
 
 MAX_VIEWS = 1000
@@ -161,7 +161,7 @@ def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> Source:
             f"class's weights, so {asked.how} has nothing to change.",
             f"ltkd rebalance {quote(str(run.path))} --how crt",
         )
-    settings = TrainSettings.from_json(run.settings)
+    settings = Settings.of(run)
     if settings.classes != "all":
         raise MethodError(
             f"{run.name} learned the {settings.classes} classes alone, and a second stage is for "
@@ -243,5 +243,11 @@ def _in_words(run: Run, stage: Stage, compared: _Compared) -> tuple[tuple[str, s
     return (
         ("second stage", stage.words),
         ("validation accuracy", f"{before:.1%} before, {after:.1%} after, the mean of the classes"),
-        ("test accuracy before", accuracies_in_words(run.record["scores"])),
+        ("test accuracy before", ", ".join(_test_accuracies(run))),
     )
+
+
+def _test_accuracies(run: Run) -> list[str]:
+    scores = run.record["scores"]
+    known = {name: scores[name]["accuracy"] for name in SPLITS if name in scores}
+    return [f"{name} {value:.1%}" for name, value in known.items() if value is not None]

@@ -1,44 +1,61 @@
-"""All settings of a training, resolved: what run.json holds and a resumed run reads back."""
+"""All that a training was told, resolved: what run.json holds and a resumed run reads back.
+
+This file loads no PyTorch, since the options of the command line take their defaults from here.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..data import BUILT_IN, DataSpec
+from .. import records
+from ..errors import RunError
+from ..runs import Run
 from ..training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from ..data import DataSpec
+
+AUGMENTATIONS = ("none", "jitter")
+"""Values of `augment`."""
 
 PATHS = ("data", "root", "test_list")
 """Fields of a DataSpec that may be paths."""
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """Settings of `teach` and `distill`, without anything left to a default."""
+class Settings:
+    """Settings of `teach` and `distill`, by the names that run.json knows them by.
+
+    Those of a run have nothing left open: an empty text stands only until `prepare` fills it.
+    """
 
     data: DataSpec
     model: str
-    head: str
-    pretrained: bool
     method: str
-    options: dict[str, Any]
     recipe_name: str
     recipe: Recipe
-    views: str
-    """View policy."""
-    view_seed: int
-    caches: tuple[str, ...]
-    seed: int
-    precision: str
-    device: str
     evaluate_every: int
-    """Epochs between looks at the validation images, else the test set; 0 for none."""
+    """Epochs between evaluations on the validation images, else the test set; 0 for none."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of the method, all of them."""
+    head: str = ""
+    """Last layer; the method's unless it is given."""
+    pretrained: bool = False
+    views: str = ""
+    """View policy; that of the caches, or the one that suits the data set."""
+    view_seed: int = 0
+    caches: tuple[str, ...] = ()
+    """Paths, as they were given."""
     augment: str = "none"
-    """`jitter` gives a teacher other colours to learn from."""
+    """`jitter` varies the colours of a teacher's training images."""
     classes: str = "all"
     """`head`, `medium` or `tail` for an expert that is trained on the images of that group."""
+    seed: int = 0
+    precision: str = "auto"
+    device: str = "auto"
     compile: bool = False
     """Whether torch.compile computes the forward pass."""
 
@@ -47,17 +64,22 @@ class TrainSettings:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> TrainSettings:
-        """The settings that `as_json` gave."""
-        recipe = dict(values["recipe"], milestones=tuple(values["recipe"]["milestones"]))
-        return cls(
-            **dict(
-                values,
-                data=DataSpec(**values["data"]),
-                recipe=Recipe(**recipe),
-                caches=tuple(values["caches"]),
-            )
-        )
+    def from_json(cls, values: object) -> Settings:
+        """The settings that `as_json` gave; ValueError names a field that does not fit."""
+        from ..data import DataSpec  # loads PyTorch
+
+        return records.from_json(cls, values, DataSpec=DataSpec)
+
+    @classmethod
+    def of(cls, run: Run) -> Settings:
+        """The settings of a run; RunError where its run.json lacks one, or holds an odd one."""
+        try:
+            return cls.from_json(run.record.get("settings"))
+        except ValueError as error:
+            raise RunError(
+                f"The settings in {run.path / 'run.json'} cannot be used: {error}.",
+                f"a new run, or the run.json of {run.name} as ltkd wrote it",
+            ) from error
 
     def without_seed(self) -> dict[str, Any]:
         """What several seeds of one setting have in common."""
@@ -67,17 +89,29 @@ class TrainSettings:
         return values
 
 
+@dataclass(frozen=True)
+class Watch:
+    """What else to write while a run trains; it changes nothing about the run."""
+
+    tensorboard: bool = False
+    """Event files in the run's folder `tensorboard`."""
+    profile: bool = False
+    """A trace of a few steps, `trace.json`, and the main costs in words."""
+
+
 def with_images(spec: DataSpec, given: dict[str, Any]) -> DataSpec:
     """The description with the given fields; another data set brings its own defaults along.
 
     Paths become absolute, so that a run knows its images from whatever folder it is called.
     """
     given = {name: _absolute(name, value) for name, value in given.items()}
-    base = spec if given.get("data", spec.data) == spec.data else DataSpec()
+    base = spec if given.get("data", spec.data) == spec.data else type(spec)()
     return dataclasses.replace(base, **given)
 
 
 def _absolute(name: str, value: Any) -> Any:
+    from ..data import BUILT_IN  # loads PyTorch
+
     if name not in PATHS or value in (None, *BUILT_IN) or not Path(value).expanduser().exists():
         return value
     return str(Path(value).expanduser().absolute())

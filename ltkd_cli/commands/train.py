@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import torch
@@ -16,8 +16,16 @@ import torch
 from .. import devices, models, runs
 from .. import metrics as evaluate
 from ..data.decoded import Progress
-from ..errors import CacheMismatch, DataMismatch, Diverged, Interrupted, LtkdError, RunError
-from ..events import Checked, EpochEnd, Event, Note
+from ..errors import (
+    CacheMismatch,
+    DataMismatch,
+    Diverged,
+    Interrupted,
+    LtkdError,
+    RunError,
+    command,
+)
+from ..events import Checked, EpochEnd, Event, Note, TrainingBegins, TrainingResumes
 from ..runs import Run
 from ..training.compiling import compile_forward
 from ..training.interrupts import stop_requests
@@ -25,35 +33,19 @@ from ..training.loader import open_loader
 from ..training.loop import Training, begin, load_state, save_state, train
 from ..training.profiling import profiled
 from ..training.tensorboard import Log, event_files
-from . import caches as teacher_caches
-from .prepare import Prepared, members_of, prepare
+from .prepare import Prepared, reopen, trained_rows
 from .provenance import crc_sha256, data_record, environment, parent_record
-from .settings import TrainSettings
-from .testing import cautions, score_on, score_on_test
+from .settings import Settings, Watch
+from .testing import score_on, score_on_test
 
 SECONDS_BETWEEN_STATES = 60.0
 """A killed run repeats at most about this much."""
 
 
-@dataclass(frozen=True)
-class Watch:
-    """What else to write while a run trains; it changes nothing about the run."""
-
-    tensorboard: bool = False
-    """Event files in the run's folder `tensorboard`."""
-    profile: bool = False
-    """A trace of a few steps, `trace.json`, and the main costs in words."""
-
-
 def start(
     root: Path, kind: str, prepared: Prepared, name: str | None, watch: Watch | None = None
 ) -> Generator[Event, None, Run]:
-    """Makes a run folder and trains in it; the generator's return value is the Run.
-
-    First it says what each cache holds, and how good its teacher is.
-    """
-    yield from teacher_caches.introduce(prepared.caches, type(prepared.method))
-    yield from cautions(prepared.data)
+    """Makes a run folder and trains in it; the generator's return value is the Run."""
     run = create(root, kind, prepared, name)
     return (yield from _fit(run, prepared, watch or Watch()))
 
@@ -78,25 +70,32 @@ def create(root: Path, kind: str, prepared: Prepared, name: str | None) -> Run:
 def resume(
     run: Run, progress: Progress | None = None, watch: Watch | None = None
 ) -> Generator[Event, None, Run]:
-    """Goes on with an unfinished run from its last state, or from the start where it has none.
+    """Continues an unfinished run from its last state, or from the start where it has none.
 
     From here on this process has as many CPU threads as the run began with: sums in another
-    order would end in other weights.
+    order would end in other weights. DataMismatch where images are not what they were, and
+    CacheMismatch where a teacher's outputs are not.
     """
     torch.set_num_threads(run.record.get("threads", torch.get_num_threads()))
-    prepared = prepare(TrainSettings.from_json(run.settings), progress)
-    if run.record["data"]["train"] != prepared.data.train.fingerprint:
-        raise DataMismatch(
-            f"The training images of {run.name} are not what they were when it began.",
-            f"ltkd {run.kind}, for a new run",
-        )
+    prepared = reopen(Settings.of(run), progress)
+    _check_unchanged(run, prepared)
+    return (yield from _fit(run, prepared, watch or Watch()))
+
+
+def _check_unchanged(run: Run, prepared: Prepared) -> None:
+    now = data_record(prepared.data)
+    for split, words in (("train", "training"), ("validation", "validation"), ("test", "test")):
+        if run.record["data"].get(split) != now[split]:
+            raise DataMismatch(
+                f"The {words} images of {run.name} are not what they were when it began.",
+                command(run.kind, remark="for a new run"),
+            )
     for cache, parent in zip(prepared.caches, run.record["parents"], strict=True):
         if crc_sha256(cache) != parent["crc_sha256"]:
             raise CacheMismatch(
-                f"The answers in {cache.path} are not those that {run.name} began with.",
-                f"ltkd {run.kind} --cache {quote(str(cache.path))}, for a new run",
+                f"The outputs in {cache.path} are not those that {run.name} began with.",
+                command(run.kind, "--cache", cache.path, remark="for a new run"),
             )
-    return (yield from _fit(run, prepared, watch or Watch()))
 
 
 def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, Run]:
@@ -123,10 +122,19 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
                 f"the same command with --batch-size {size // 2} --accumulate 2",
             ) from None
         except OSError as error:
+            if not _is_about(run, error):
+                raise
             raise RunError(
                 f"{run.path} cannot be written: {error.strerror}.", run.resume_command
             ) from error
     return run
+
+
+def _is_about(run: Run, error: OSError) -> bool:
+    """Whether the error is that of a file of the run, which could not be written."""
+    if error.filename is None:  # it was opened, and then could not be filled
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    return Path(os.fsdecode(error.filename)).resolve().is_relative_to(run.path.resolve())
 
 
 def _train(run: Run, prepared: Prepared, watch: Watch, stop: Callable[[], bool]) -> Iterator[Event]:
@@ -135,9 +143,9 @@ def _train(run: Run, prepared: Prepared, watch: Watch, stop: Callable[[], bool])
     training = begin(prepared.network, prepared.method, settings.recipe, prepared.device)
     if run.state.exists():
         load_state(training, run.state)
-        yield Note(f"{run.name}: going on after epoch {training.epoch}, batch {training.batch}")
+        yield TrainingResumes(run.name, training.epoch, training.batch)
     else:
-        yield Note(f"{run.name}: {_in_words(prepared)}")
+        yield _begins(run, prepared)
     run.keep_metrics_to(training.epoch)
     keeper = _Keeper(run, training)
     loader = open_loader(
@@ -146,7 +154,7 @@ def _train(run: Run, prepared: Prepared, watch: Watch, stop: Callable[[], bool])
         prepared.caches,
         prepared.method.needs,
         prepared.device,
-        members=members_of(settings, prepared.data),
+        members=trained_rows(settings, prepared.data),
         jitter_seed=settings.seed if settings.augment == "jitter" else None,
     )
     if settings.compile:
@@ -177,20 +185,20 @@ def _epochs(
 ) -> Iterator[Event]:
     recipe, every = prepared.settings.recipe, prepared.settings.evaluate_every
     for event in events:
-        said, last = [event], False
+        events_of_step, last = [event], False
         if isinstance(event, EpochEnd):
             record: dict[str, Any] = dataclasses.asdict(event)
             last = event.epoch == recipe.epochs
             if every and event.epoch % every == 0 and not last:
-                checked = _look(prepared, training, event.epoch)
+                checked = _evaluate(prepared, training, event.epoch)
                 record[checked.split] = checked.accuracy
-                said.append(checked)
+                events_of_step.append(checked)
             run.log(record)
             log(record)
         between_steps = training.batch % recipe.accumulate == 0
         try:
-            yield from said
-        except GeneratorExit:  # whoever was told cannot listen any more: a closed pipe
+            yield from events_of_step
+        except GeneratorExit:  # nobody takes events any more: a closed pipe
             if between_steps:
                 keeper.keep()
             raise
@@ -233,13 +241,13 @@ def _finish(run: Run, prepared: Prepared, training: Training, keeper: _Keeper) -
     data, device = prepared.data, prepared.device
     scores = score_on_test(network, data, device)
     held_out = data.validation and score_on(data.validation, network, data, device).as_dict()
-    members = members_of(prepared.settings, data)
+    rows = trained_rows(prepared.settings, data)
     evaluate.write_per_class(run.per_class, scores)
     run.update(
         status="done",
         weights_sha256=models.weights_sha256(run.weights),
         parameters=models.describe(network).parameters,
-        train_images=len(data.train.labels if members is None else members),
+        train_images=len(data.train.labels if rows is None else rows),
         scores=scores.as_dict(),
         validation_scores=held_out,
         seconds=round(keeper.seconds, 2),
@@ -247,7 +255,7 @@ def _finish(run: Run, prepared: Prepared, training: Training, keeper: _Keeper) -
     run.state.unlink(missing_ok=True)
 
 
-def _look(prepared: Prepared, training: Training, epoch: int) -> Checked:
+def _evaluate(prepared: Prepared, training: Training, epoch: int) -> Checked:
     """Accuracy on the validation images where there are any, so that the test set stays unseen."""
     data, network = prepared.data, training.final_network
     images = data.validation or data.test
@@ -256,14 +264,20 @@ def _look(prepared: Prepared, training: Training, epoch: int) -> Checked:
     return Checked(epoch, split, scores.accuracies())
 
 
-def _in_words(prepared: Prepared) -> str:
+def _begins(run: Run, prepared: Prepared) -> TrainingBegins:
     settings, data = prepared.settings, prepared.data
-    members = members_of(settings, data)
-    images = len(data.train.labels if members is None else members)
-    groups = "" if members is None else f"{settings.classes} classes of "
-    return (
-        f"{settings.model} by {settings.method} on {groups}{data.name} ({images:,} images, "
-        f"{len(data.train.class_names)} classes), recipe {settings.recipe_name}, "
-        f"epochs {settings.recipe.epochs}, seed {settings.seed}, {settings.precision} on "
-        f"{devices.describe(prepared.device)}"
+    rows = trained_rows(settings, data)
+    return TrainingBegins(
+        run=run.name,
+        model=settings.model,
+        method=settings.method,
+        image_set=data.name,
+        group=settings.classes,
+        images=len(data.train.labels if rows is None else rows),
+        classes=len(data.train.class_names),
+        recipe=settings.recipe_name,
+        epochs=settings.recipe.epochs,
+        seed=settings.seed,
+        precision=settings.precision,
+        device=devices.describe(prepared.device),
     )

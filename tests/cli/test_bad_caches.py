@@ -2,46 +2,42 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import h5py
 import pytest
+from driving import refused
 
 TINY = ("--model", "resnet8", "--epochs", 1)
 
 
 def distill(ltkd, *options):
     """`ltkd distill` that is to be refused; checks that it left no run."""
-    from pathlib import Path
-
     before = sorted(Path("runs").iterdir())
     said = ltkd("distill", *TINY, *options)
     assert sorted(Path("runs").iterdir()) == before
-    assert said.err.splitlines()[-1].startswith("try: ")
     return said
 
 
 @pytest.mark.parametrize(
     ("options", "difference"),
     [
-        (("--imbalance", 10), "data_spec.imbalance: cache has 20.0, image set has 10.0"),
-        (("--imbalance-seed", 1), "data_spec.imbalance_seed: cache has 0, image set has 1"),
-        (("--imbalance-type", "step"), "data_spec.imbalance_type: cache has"),
-        (("--image-size", 8), "data_spec.image_size: cache has 16, image set has 8"),
+        (("--imbalance", 10), ("data_spec.imbalance:", "20.0", "10.0")),
+        (("--imbalance-seed", 1), ("data_spec.imbalance_seed:", "0", "1")),
+        (("--imbalance-type", "step"), ("data_spec.imbalance_type:", "exp", "step")),
+        (("--image-size", 8), ("data_spec.image_size:", "16", "8")),
     ],
     ids=str,
 )
 def test_a_cache_of_other_images_is_refused_with_the_difference(ltkd, story, options, difference):
     said = distill(ltkd, *options)
-    assert said.code == 3
-    assert "was made for another image set" in said.err
-    assert difference in said.err
+    assert refused(said, 3, "cache-crop-4.h5")
+    assert any(all(part in line for part in difference) for line in said.err.splitlines())
 
 
 def test_a_cache_of_another_data_set_is_refused(ltkd, story, told):
     shutil.copytree(told, story / "images")  # no image folder, but another data set is asked for
-    said = distill(ltkd, "--data", "images")
-    assert said.code == 1
-    assert "images has no folder train" in said.err
+    assert refused(distill(ltkd, "--data", "images"), 1, "images")
 
 
 def test_a_cache_of_another_class_order_is_refused(ltkd, story, cache):
@@ -50,36 +46,27 @@ def test_a_cache_of_another_class_order_is_refused(ltkd, story, cache):
         names = json.loads(file.attrs["class_names"])
         names[0], names[1] = names[1], names[0]
         file.attrs["class_names"] = json.dumps(names)
-    said = distill(ltkd)
-    assert said.code == 3
-    assert "another order of the same classes, class 0 is '1' there and '0' here" in said.err
+    assert refused(distill(ltkd), 3, "class 0")
 
 
 def test_a_cache_of_a_newer_format_is_refused(ltkd, story, cache):
     with h5py.File(cache, "r+") as file:
         file.attrs.modify("format", 2)
-    said = distill(ltkd)
-    assert said.code == 3
-    assert "has cache format 2" in said.err
-    assert "pip install --upgrade ltkd" in said.err
+    assert refused(distill(ltkd), 3, str(cache), "pip install --upgrade ltkd")
 
 
 def test_a_cache_of_other_views_is_refused(ltkd, story, cache):
     with h5py.File(cache, "r+") as file:
         del file.attrs["attributes_crc"]
         file.attrs.modify("view_version", 99)
-    said = distill(ltkd)
-    assert said.code == 3
-    assert "views of version 99" in said.err
+    assert refused(distill(ltkd), 3, "99", "ltkd export-logits")
 
 
 def test_a_cache_that_does_not_say_where_it_is_from_is_refused(ltkd, story, cache):
     with h5py.File(cache, "r+") as file:
         for name in ("attributes_crc", "teacher_method", "view_policy"):
             del file.attrs[name]
-    said = distill(ltkd)
-    assert said.code == 3
-    assert "it does not say its view_policy, teacher_method" in said.err
+    assert refused(distill(ltkd), 3, "view_policy, teacher_method", "ltkd export-logits")
 
 
 @pytest.mark.parametrize("command", [("distill", *TINY), ("cache", "info"), ("cache", "verify")])
@@ -87,9 +74,7 @@ def test_a_truncated_cache_is_damaged_to_everyone(ltkd, story, cache, command):
     whole = cache.read_bytes()
     cache.write_bytes(whole[: len(whole) * 2 // 3])
     said = ltkd(*command)
-    assert said.code == 4
-    assert f"{cache} is damaged" in said.err
-    assert said.err.splitlines()[-1] == f"try: ltkd export-logits --output {cache} --force"
+    assert refused(said, 4, str(cache), f"ltkd export-logits --output {cache} --force")
 
 
 def test_a_flipped_byte_is_found_by_verify_with_its_row_and_view(ltkd, story, cache):
@@ -100,25 +85,20 @@ def test_a_flipped_byte_is_found_by_verify_with_its_row_and_view(ltkd, story, ca
     whole = bytearray(cache.read_bytes())
     whole[first + 6 * entry_bytes + 3] ^= 1  # the seventh entry: row 1, view 2 of 4
     cache.write_bytes(whole)
-    said = ltkd("cache", "verify", cache)
-    assert (said.code, said.out) == (4, "")
-    assert "1 of 1,812 entries are not what was written, the first for row 1, view 2" in said.err
+    assert refused(ltkd("cache", "verify", cache), 4, "row 1, view 2")
 
 
 @pytest.mark.parametrize("method", ["cbd", "feature", "crd", "krdistill"])
 def test_features_that_are_needed_but_not_stored_are_missed_before_a_run(ltkd, story, method):
     assert ltkd("export-logits", "--no-features", "--views", 1, "-o", "small.h5").code == 0
     said = distill(ltkd, "--method", method, "--cache", "small.h5")
-    assert said.code == 3
-    assert "small.h5 holds no features" in said.err
-    assert "--features --output" in said.err
+    assert refused(said, 3, "small.h5", "--features --output")
 
 
 def test_caches_of_different_views_do_not_teach_together(ltkd, story, cache):
     assert ltkd("export-logits", "--views", 1, "--view-seed", 7, "-o", "other.h5").code == 0
     said = distill(ltkd, "--cache", cache, "--cache", "other.h5")
-    assert said.code == 3
-    assert "policy crop with seed 7" in said.err
+    assert refused(said, 3, "other.h5", "--view-seed 0")
 
 
 @pytest.mark.parametrize("content", [b"", b"no cache at all"])
@@ -134,15 +114,12 @@ def test_a_partial_file_is_never_read_as_a_cache(ltkd, story, cache, command):
     shutil.copy(cache, "mine.h5.partial")  # as whole as can be, but named so
     for name in ("mine.h5.partial", "mine.h5"):
         said = ltkd(*command, name)
-        assert (said.code, said.out) == (1, "")
-        assert "The export of mine.h5 is unfinished" in said.err
+        assert refused(said, 1, "mine.h5", "ltkd export-logits")
 
 
-def test_a_cache_from_elsewhere_can_be_looked_into(ltkd, story, cache):
+def test_the_attributes_of_a_cache_from_elsewhere_are_shown(ltkd, story, cache):
     with h5py.File(cache, "r+") as file:
         del file.attrs["attributes_crc"], file.attrs["teacher_method"]
     assert ltkd("cache", "verify").code == 0
     assert json.loads(ltkd("cache", "info", "--json").out)["format"] == 1
-    said = ltkd("cache", "info")
-    assert said.code == 3
-    assert "teacher_method" in said.err
+    assert refused(ltkd("cache", "info"), 3, "teacher_method")

@@ -1,29 +1,22 @@
 """A second export to the same name, and what label-only methods take from a cache."""
 
 import json
-import resource
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import pytest
+from driving import datasets, disk_of, refused
 
 from ltkd_cli.cache import Cache
 
 TINY = ("--model", "resnet8", "--epochs", 1, "--evaluate-every", 0)
 
 
-def datasets(path):
-    """Every dataset of a cache as bytes, by name."""
-    with h5py.File(path) as file:
-        return {name: file[name][:].tobytes() for name in file}
-
-
 def test_an_export_that_is_there_already_is_not_made_again(ltkd, story, cache):
     before = cache.stat().st_mtime_ns
     said = ltkd("export-logits", "--views", 4)
     assert said.code == 0
-    assert f"{cache} is there already" in said.err
+    assert str(cache) in said.err
     assert said.out.startswith(str(cache))
     assert cache.stat().st_mtime_ns == before
 
@@ -31,19 +24,18 @@ def test_an_export_that_is_there_already_is_not_made_again(ltkd, story, cache):
 @pytest.mark.parametrize(
     ("options", "difference"),
     [
-        (("--no-features",), "width: it has 64, this export has 0"),
-        (("--view-seed", 3), "view_seed: it has 0, this export has 3"),
-        (("--dtype", "float32"), 'dtype: it has "float16", this export has "float32"'),
-        (("--precision", "bfloat16"), 'autocast: it has "float32", this export has "bfloat16"'),
+        (("--no-features",), ("width", "64", "0")),
+        (("--view-seed", 3), ("view_seed", "0", "3")),
+        (("--dtype", "float32"), ("dtype", "float16", "float32")),
+        (("--precision", "bfloat16"), ("autocast", "float32", "bfloat16")),
     ],
     ids=str,
 )
 def test_another_export_under_the_same_name_is_refused(ltkd, story, cache, options, difference):
     before = cache.read_bytes()
     said = ltkd("export-logits", "--views", 4, *options)
-    assert said.code == 3
-    assert difference in said.err
-    assert "--force" in said.err.splitlines()[-1]
+    assert refused(said, 3, str(cache), "--force")
+    assert any(all(part in line for part in difference) for line in said.err.splitlines())
     assert cache.read_bytes() == before
 
 
@@ -72,17 +64,6 @@ def test_another_rule_for_groups_gets_scores_of_its_own(ltkd, story):
     assert scores["head"]["classes"] == 1  # by counts a single digit is a head class
 
 
-@contextmanager
-def disk_of(bytes_of_a_file):
-    """No file may grow beyond that many bytes, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_of_a_file, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("room", [0, 20_000, 200_000])
 def test_a_full_disk_stops_an_export_with_a_hint_and_it_can_go_on(ltkd, story, cache, room):
     command = ("export-logits", "--views", 4, "-o", "mine.h5")
@@ -104,26 +85,28 @@ def test_a_method_without_a_teacher_takes_images_and_views_of_the_cache_and_no_a
     assert ltkd("export-logits", "--views", 2).code == 0
     said = ltkd("distill", "--method", "ce", *TINY, *given)
     assert said.code == 0
-    assert "ce needs no teacher; training on the images of" in said.err
+    assert "ce needs no teacher" in said.err
     settings = read_settings(5)
     assert settings["caches"] == []
     assert settings["data"]["imbalance"] == (20.0 if given else 5.0)
     assert settings["views"] == ("crop" if given else "crop-flip")
 
 
-def test_a_method_that_expects_another_teacher_gives_a_caution(ltkd, story):
+def test_a_method_that_expects_another_teacher_gives_a_warning(ltkd, story):
     said = ltkd("distill", "--method", "dive", *TINY)
     assert said.code == 0
-    assert "caution: The source of dive trains its teacher by balanced-softmax" in said.err
+    (warning,) = [line for line in said.err.splitlines() if line.startswith("warning: ")]
+    assert "balanced-softmax" in warning
 
 
-def test_a_teacher_no_better_than_chance_gives_a_caution(ltkd, story, cache):
+def test_a_teacher_no_better_than_chance_gives_a_warning(ltkd, story, cache):
     with h5py.File(cache, "r+") as file:
         del file.attrs["attributes_crc"]  # as in a file of another writer
         scores = json.loads(file.attrs["teacher_scores"])
         scores["all"]["accuracy"] = 0.1
         file.attrs["teacher_scores"] = json.dumps(scores)
-    assert "is no better than chance (10.0%)" in ltkd("distill", *TINY).err
+    said = ltkd("distill", *TINY)
+    assert any("chance" in line for line in said.err.splitlines() if line.startswith("warning: "))
 
 
 def read_settings(number):
@@ -138,5 +121,5 @@ def test_force_replaces_caches_only(ltkd, story, name):
     file.touch()
     before = file.read_bytes()
     said = ltkd("export-logits", "1", "--views", 1, "--output", name, "--force")
-    assert (said.code, f"--force replaces caches, and {name} is none" in said.err) == (2, True)
+    assert refused(said, 2, name, "--output")
     assert file.read_bytes() == before
