@@ -21,7 +21,9 @@ def evaluate(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="all, head, medium or tail (many and few are known as well)."),
+        typer.Option(
+            help="all, head (or many), medium, or tail (or few).", show_default="every one"
+        ),
     ] = None,
     on: Annotated[
         str, typer.Option(help="test, or validation for the images that a run held out.")

@@ -20,7 +20,7 @@ DEFAULT_RUNS = Path("runs")
 
 _DATA = "Images"
 _RECIPE = "Recipe"
-_MACHINE = "Machine"
+_MACHINE = "Device and logging"
 
 _SEED = "--seeds 0,1,2"
 
@@ -132,7 +132,7 @@ SETTINGS: dict[str, Any] = {
     ],
     "method": Annotated[
         str,
-        typer.Option(help="See `ltkd methods`; teach takes those that need no teacher."),
+        typer.Option(help="How to train; `ltkd methods` lists the names."),
     ],
     "options": Annotated[
         list[str] | None,
@@ -145,7 +145,7 @@ SETTINGS: dict[str, Any] = {
         typer.Option(
             "--cache",
             metavar="<path>",
-            help="The teacher's outputs; repeat it for several teachers.",
+            help="Cache of a teacher; repeat it for several teachers.",
             show_default="the newest",
         ),
     ],
@@ -261,8 +261,8 @@ DATA: dict[str, Any] = {
     "groups": Annotated[
         str | None,
         typer.Option(
-            help="Head, medium and tail by counts (>100, <20 images) or by rank (thirds); auto is "
-            "rank where counts leave a group empty.",
+            help="Head, medium and tail by counts (>100, <20 images) or by rank (thirds); auto "
+            "means counts, or rank where counts leave a group empty.",
             rich_help_panel=_DATA,
             show_default="auto",
         ),
@@ -276,7 +276,7 @@ DATA: dict[str, Any] = {
 
 
 MACHINE = ("device", "precision", "compile", "evaluate_every")
-"""Fields of Settings that every training command has, in the panel of the machine."""
+"""Fields of Settings whose options every training command has."""
 
 
 def with_data(command: Callable[..., None]) -> Callable[..., None]:

@@ -49,7 +49,7 @@ def rebalance(
     runs: options.Runs = options.DEFAULT_RUNS,
     device: options.Device = "auto",
 ) -> None:
-    """Make a finished network fair to rare classes by its last layer alone."""
+    """Reduce a trained network's bias towards large classes, by its last layer only."""
     from .. import console
     from .. import runs as run_folders
     from ..commands import rebalance as rebalancing
