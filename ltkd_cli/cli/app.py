@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import shlex
 import sys
 from contextlib import suppress
 from typing import Annotated
@@ -13,7 +12,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..errors import Interrupted, LtkdError
+from ..errors import Interrupted, LtkdError, command
 from . import evaluate as scoring
 from . import export as exporting
 from . import info
@@ -84,7 +83,7 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False, prog_name="ltkd")
     except Interrupted as error:  # what has no command to resume goes on when given again
-        _report(error.problem, str(error.hint) or shlex.join(["ltkd", *arguments]), "interrupted")
+        _report(error.problem, str(error.hint or command(*arguments)), "interrupted")
         return error.exit_code
     except LtkdError as error:
         _report(error.problem, str(error.hint))
@@ -107,8 +106,8 @@ def run(arguments: list[str]) -> int:
     return _code(code)
 
 
-def _code(said: object) -> int:
-    return said if isinstance(said, int) else 0
+def _code(returned: object) -> int:
+    return returned if isinstance(returned, int) else 0
 
 
 def _hang_up() -> int:
@@ -132,8 +131,8 @@ def _report(problem: str, hint: str, what: str = "error") -> None:
 def _report_stop(arguments: list[str]) -> int:
     """The answer to Ctrl-C where no command listened: before or between the steps of its work."""
     trains = arguments[:1] in (["teach"], ["distill"])
-    command = "ltkd runs" if trains else shlex.join(["ltkd", *arguments])
-    _report("stopped before the end.", command, "interrupted")
+    hint = command("runs") if trains else command(*arguments)
+    _report("stopped before the end.", str(hint), "interrupted")
     return Interrupted.exit_code
 
 
@@ -142,6 +141,6 @@ def _report_usage(error: Exception, arguments: list[str]) -> int:
     if message:  # empty where the help was shown because nothing was asked for
         known = [name for name in arguments[:1] if not name.startswith("-")]
         context = getattr(error, "ctx", None)
-        command = context.command_path if context else " ".join(["ltkd", *known])
-        _report(message, f"{command} --help")
+        path = context.command_path.split()[1:] if context else known
+        _report(message, str(command(*path, "--help")))
     return 2

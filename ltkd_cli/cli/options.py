@@ -213,6 +213,7 @@ DATA: dict[str, Any] = {
             help="digits-lt, cifar10-lt, cifar100-lt, an image folder (train/ and test/ or val/), "
             "or a train list (.txt, a path and a label on each line).",
             rich_help_panel=_DATA,
+            show_default="those of the run or cache, else digits-lt",
         ),
     ],
     "root": Annotated[

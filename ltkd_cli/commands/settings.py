@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import records
-from ..errors import RunError
+from ..errors import RunError, command
 from ..runs import Run
 from ..training.recipe import Recipe
 
@@ -78,7 +78,7 @@ class Settings:
         except ValueError as error:
             raise RunError(
                 f"The settings in {run.path / 'run.json'} cannot be used: {error}.",
-                f"a new run, or the run.json of {run.name} as ltkd wrote it",
+                command(run.kind, remark="for a new run"),
             ) from error
 
     def without_seed(self) -> dict[str, Any]:

@@ -83,11 +83,12 @@ def resume(
 
 
 def _check_unchanged(run: Run, prepared: Prepared) -> None:
-    now = data_record(prepared.data)
-    for split, words in (("train", "training"), ("validation", "validation"), ("test", "test")):
-        if run.record["data"].get(split) != now[split]:
+    data, known = prepared.data, run.record["data"]
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    for split, images in splits.items():
+        if known.get(split) != (images.fingerprint if images else None):
             raise DataMismatch(
-                f"The {words} images of {run.name} are not what they were when it began.",
+                f"The {split} images of {run.name} are not what they were when it began.",
                 command(run.kind, remark="for a new run"),
             )
     for cache, parent in zip(prepared.caches, run.record["parents"], strict=True):

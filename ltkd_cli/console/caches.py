@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import command
 from ..events import CacheContents, TeacherFound
 from . import terminal
 
@@ -53,7 +54,7 @@ def print_cache(cache: CacheContents, attributes: dict[str, Any], size: int) -> 
         ],
         to=terminal.STDOUT,
     )
-    terminal.note("all its attributes: ltkd cache info --json")
+    terminal.note(f"all its attributes: {command('cache', 'info', '--json')}")
 
 
 def _holds(cache: CacheContents) -> str:

@@ -16,7 +16,7 @@ def test_an_old_name_is_refused_with_the_new_one(ltkd, empty, command, old):
     for typed, mended in (([old, "3"], [new, "3"]), ([f"{old}=3"], [f"{new}=3"])):
         said = ltkd(command, *typed, "--runs", "other place")
         whole = shlex.join(["ltkd", command, *mended, "--runs", "other place"])
-        assert refused(said, 2, new, f"try: {whole}")
+        assert refused(said, 2, new, whole)
     assert not list(empty.iterdir())
 
 
