@@ -21,7 +21,7 @@ from . import options
 def teach(
     *,
     context: typer.Context,
-    told: dict[str, Any],
+    given: dict[str, Any],
     name: options.Name = None,
     resume: options.Resume = None,
     runs: options.Runs = options.DEFAULT_RUNS,
@@ -32,7 +32,7 @@ def teach(
     """Train a teacher, or a baseline without one."""
     watch = Watch(tensorboard, profile)
     if resume is None:
-        _train(runs, "teach", told, {told["seed"]: name}, 1, log_every, watch)
+        _train(runs, "teach", given, {given["seed"]: name}, 1, log_every, watch)
     else:
         _resume(context, runs, resume, log_every, watch)
 
@@ -45,7 +45,7 @@ def teach(
 def distill(
     *,
     context: typer.Context,
-    told: dict[str, Any],
+    given: dict[str, Any],
     seeds: options.Seeds = None,
     name: options.Name = None,
     resume: options.Resume = None,
@@ -66,16 +66,16 @@ def distill(
     if seeds is not None and _is_typed(context, "seed"):
         hint = command("distill", "--seeds", seeds)
         raise UsageError("--seed and --seeds exclude each other.", hint)
-    names = {told["seed"]: name}
+    names = {given["seed"]: name}
     if seeds is not None:
         names = {each: f"{name}-{each}" if name else None for each in options.parse_seeds(seeds)}
-    _train(runs, "distill", told, names, jobs, log_every, watch)
+    _train(runs, "distill", given, names, jobs, log_every, watch)
 
 
 def _train(
     runs: Path,
     kind: str,
-    told: dict[str, Any],
+    given: dict[str, Any],
     names: dict[int, str | None],
     jobs: int | None,
     log_every: int,
@@ -94,7 +94,7 @@ def _train(
         if name is not None:
             run_folders.check_name(runs, name)
     first = next(iter(names))
-    prepared = console.follow(prepare(runs, kind, {**told, "seed": first}, console.decoding))
+    prepared = console.follow(prepare(runs, kind, {**given, "seed": first}, console.decoding))
     jobs = min(jobs or several.default_jobs(prepared.device), len(names))
     made, error = [], None
     if jobs > 1:

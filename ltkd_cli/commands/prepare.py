@@ -1,4 +1,4 @@
-"""From what a training was told to everything that it needs, checked, before a run is made."""
+"""From what a training was given to everything that it needs, checked, before a run is made."""
 
 from __future__ import annotations
 
@@ -48,38 +48,41 @@ class Prepared:
 
 
 def prepare(
-    root: Path, kind: str, told: dict[str, Any], progress: Progress | None = None
+    root: Path, kind: str, given: dict[str, Any], progress: Progress | None = None
 ) -> Generator[Event, None, Prepared]:
-    """Fills in what `told` leaves open, and opens and checks all that it names.
+    """Fills in what `given` leaves open, and opens and checks all that it names.
 
-    `told` holds fields of Settings, of which only `method` and `model` must be there, with
+    `given` holds fields of Settings, of which only `method` and `model` must be there, with
     `options` as texts NAME=VALUE, and in `data` and `recipe` those fields of a DataSpec and a
     Recipe that were given. The newest cache below `root` teaches where none is named. `progress`
     hears how many images of how many are decoded. Raises the LtkdError that matches.
     """
-    method = find(told["method"])
-    options = parse_options(method, told.get("options", []))
-    _check(kind, told, method)
-    sources = yield from _sources(root, kind, told, method)
+    method = find(given["method"])
+    options = parse_options(method, given.get("options", []))
+    _check(kind, given, method)
+    sources = yield from _sources(root, kind, given, method)
     base = teacher_caches.data_spec_of(sources[0]) if sources else DataSpec()
-    spec = with_images(base, told.get("data", {}))
-    preset = told.get("recipe_name") or ("quick" if spec.data == "digits-lt" else "ldam")
-    recipe = resolve_recipe(preset, told.get("recipe", {}))
-    policy = teacher_caches.policy_of(sources) if sources else ViewPolicy(told.get("views", ""), 0)
-    every = told.get("evaluate_every")
+    spec = with_images(base, given.get("data", {}))
+    preset = given.get("recipe_name") or ("quick" if spec.data == "digits-lt" else "ldam")
+    recipe = resolve_recipe(preset, given.get("recipe", {}))
+    views, view_seed = given.get("views", ""), 0
+    if sources:
+        policy = teacher_caches.policy_of(sources)
+        views, view_seed = policy.name, policy.seed
+    every = given.get("evaluate_every")
     filled_in = {
         "data": spec,
         "options": options,
         "recipe_name": preset,
         "recipe": recipe,
-        "views": policy.name,
-        "view_seed": policy.seed,
+        "views": views,
+        "view_seed": view_seed,
         "caches": tuple(str(cache.path) for cache in sources if method.needs),
-        "classes": GROUP_ALIASES.get(told.get("classes", "all"), told.get("classes", "all")),
+        "classes": GROUP_ALIASES.get(given.get("classes", "all"), given.get("classes", "all")),
         "evaluate_every": max(1, recipe.epochs // 10) if every is None else every,
     }
     caches = sources if method.needs else ()
-    prepared = _open(Settings(**{**told, **filled_in}), method, caches, progress)
+    prepared = _open(Settings(**{**given, **filled_in}), method, caches, progress)
     yield from teacher_caches.introduce(prepared.caches, method)
     yield from cautions(prepared.data)
     return prepared
@@ -115,9 +118,9 @@ def build_method(
         return method_class(task, **options)
 
 
-def _check(kind: str, told: dict[str, Any], method: type[Method]) -> None:
+def _check(kind: str, given: dict[str, Any], method: type[Method]) -> None:
     """Raises the error for a request that no image set and no cache could fulfil."""
-    name, caches = name_of(method), told.get("caches", [])
+    name, caches = name_of(method), given.get("caches", [])
     if kind == "teach" and method.needs:
         raise MethodError(
             f"Method {name} learns from a teacher, so it belongs to distill.",
@@ -130,10 +133,10 @@ def _check(kind: str, told: dict[str, Any], method: type[Method]) -> None:
         )
     if len({Path(path).resolve() for path in caches}) < len(caches):
         raise UsageError("The same --cache is given twice.", "name each cache once")
-    _check_choice("--augment", told.get("augment", "none"), AUGMENTATIONS)
-    _check_choice("--classes", told.get("classes", "all"), ("all", *GROUP_NAMES, *GROUP_ALIASES))
-    if told.get("views"):
-        _check_choice("--policy", told["views"], tuple(POLICIES))
+    _check_choice("--augment", given.get("augment", "none"), AUGMENTATIONS)
+    _check_choice("--classes", given.get("classes", "all"), ("all", *GROUP_NAMES, *GROUP_ALIASES))
+    if given.get("views"):
+        _check_choice("--policy", given["views"], tuple(POLICIES))
 
 
 def _check_choice(option: str, value: str, known: Sequence[str]) -> None:
@@ -144,19 +147,19 @@ def _check_choice(option: str, value: str, known: Sequence[str]) -> None:
 
 
 def _sources(
-    root: Path, kind: str, told: dict[str, Any], method: type[Method]
+    root: Path, kind: str, given: dict[str, Any], method: type[Method]
 ) -> Generator[Event, None, tuple[Cache, ...]]:
     """The caches that say which images and views are trained on, opened.
 
     They teach, too, but for a `distill` whose method needs no teacher: that one takes images and
-    views of a cache, for a fair comparison, unless `told` names other images.
+    views of a cache, for a fair comparison, unless `given` names other images.
     """
-    paths = [Path(path) for path in told.get("caches", [])]
+    paths = [Path(path) for path in given.get("caches", [])]
     if method.needs and not paths:
         paths = [teacher_caches.newest_cache(root)]
         yield Note(f"using the newest cache, {paths[0]}")
     elif kind == "distill" and not method.needs:
-        if not paths and "data" not in told.get("data", {}):
+        if not paths and "data" not in given.get("data", {}):
             newest = teacher_caches.find_newest(root)
             paths = [newest] if newest else []
         for path in paths[:1]:

@@ -1,4 +1,4 @@
-"""All that a training was told, resolved: what run.json holds and a resumed run reads back.
+"""All settings of a training, resolved: what run.json holds and a resumed run reads back.
 
 This file loads no PyTorch, since the options of the command line take their defaults from here.
 """

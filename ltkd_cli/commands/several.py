@@ -57,7 +57,8 @@ def create(
     Each run gets an equal part of this process's CPU threads, which its run.json names.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // jobs))
+    share = max(1, threads // jobs)
+    torch.set_num_threads(share)
     try:
         created = {}
         for seed, name in names.items():
@@ -65,7 +66,7 @@ def create(
             created[seed] = training.create(root, kind, seeded, name)
     finally:
         torch.set_num_threads(threads)
-    yield Note(f"{len(names)} students, {jobs} at a time, CPU threads of each: {threads // jobs}")
+    yield Note(f"{len(names)} students, {jobs} at a time, CPU threads of each: {share}")
     return created
 
 

@@ -15,9 +15,9 @@ from . import terminal
 def print_run(run: Run) -> None:
     """Where a finished run lies, and what it reached."""
     if held_out := run.record.get("validation_scores"):
-        terminal.note(f"  validation accuracy {_reached(held_out)} percent")
+        terminal.note(f"  validation accuracy {_reached(held_out)}")
     terminal.result(
-        f"{run.path}: test accuracy {_reached(run.record['scores'])} percent, "
+        f"{run.path}: test accuracy {_reached(run.record['scores'])}, "
         f"{terminal.duration(run.record['seconds'])}"
     )
 

@@ -81,8 +81,10 @@ def facts(title: str, rows: Iterable[tuple[str, str]], to: Console = STDERR) -> 
 
 
 def accuracies(accuracy: dict[str, float | None]) -> str:
-    """Accuracies by group in words, in percent."""
-    return ", ".join(f"{name} {percent(value)}" for name, value in accuracy.items())
+    """The accuracy over all images in percent, and those of the groups behind it."""
+    groups = [f"{name} {percent(value)}" for name, value in accuracy.items() if name != "all"]
+    listed = f" ({', '.join(groups)})" if groups else ""
+    return f"{percent(accuracy['all'])} %{listed}"
 
 
 def percent(value: float | None) -> str:

@@ -73,6 +73,7 @@ def test_one_that_ends_well_is_what_it_is_alone(ltkd, three):
         assert (together / name).read_bytes() == (folder / "runs/alone-7" / name).read_bytes()
     assert [line.split(":")[0] for line in said.out.splitlines()] == ["runs/mine-7"]
     assert json.loads((together / "run.json").read_text())["threads"] == 1
+    assert "threads of each: 1" in said.err
 
 
 def test_the_cache_is_introduced_once_and_every_line_names_its_seed(three):
@@ -181,7 +182,7 @@ def test_a_terminal_shows_a_moving_line_for_each_student(monkeypatch):
     assert max(map(len, lines)) <= 80
     assert "mine-0: about itself" in lines
     assert any(line.startswith("  seed 0, epoch 1: label 0.500, learning rate") for line in lines)
-    assert "  seed 11, epoch 2: test accuracy all 50.0" in lines
+    assert "  seed 11, epoch 2: test accuracy 50.0 %" in lines
     moving = [line for line in lines if re.match(r"seed \d+, epoch ", line)][-2:]
     assert [line.split("  ")[0] for line in moving] == ["seed 11, epoch 2/12", "seed 0, epoch 1/12"]
     assert [line.split()[-2] for line in moving] == ["1,200", "600"]

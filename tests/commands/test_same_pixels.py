@@ -111,11 +111,11 @@ def test_a_batch_is_the_view_s_pixels_with_the_cached_outputs(path, digits, samp
 
 
 def prepared_student(story, method):
-    told = {
+    given = {
         "model": "resnet8", "method": method, "recipe": {"epochs": 2}, "seed": 9,
         "device": "cpu", "precision": "float32", "evaluate_every": 0,
     }  # fmt: skip
-    return result_of(prepare(story, "distill", told))
+    return result_of(prepare(story, "distill", given))
 
 
 def result_of(events):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from ltkd_cli.cli import options
 from ltkd_cli.cli.app import app
+from ltkd_cli.cli.fields import DATA
 from ltkd_cli.commands.settings import Settings
 from ltkd_cli.data import DataSpec
 from ltkd_cli.training.recipe import PRESETS, Recipe
@@ -65,7 +65,7 @@ def test_every_field_is_an_option_of_a_training_command():
     filled_in = {"view_seed"}  # by the caches
     assert set(fields(Settings)) - nested - filled_in <= given
     assert {*fields(DataSpec), *fields(Recipe)} <= given
-    assert set(options.DATA) == set(fields(DataSpec))
+    assert set(DATA) == set(fields(DataSpec))
 
 
 def test_the_module_of_the_settings_loads_no_torch():
