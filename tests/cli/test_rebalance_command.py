@@ -168,7 +168,7 @@ def test_second_stages_follow_one_another(root, rebalance, capsys):
     first = rebalance("seed0", "crt")
     capsys.readouterr()
     second = rebalance("crt", "logit-adjust")
-    assert "caution" in capsys.readouterr().err
+    assert "warning" in capsys.readouterr().err
     assert second.method == "ce + crt + logit-adjust"
     parents = [parent["name"] for parent in second.record["parents"]]
     assert parents == [first.name, "seed0"]
