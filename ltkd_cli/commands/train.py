@@ -22,8 +22,9 @@ from ..runs import Run
 from ..training.compiling import compile_forward
 from ..training.interrupts import stop_requests
 from ..training.loader import open_loader
-from ..training.loop import Training, begin, load_state, save_state, train
+from ..training.loop import Training, begin, train
 from ..training.profiling import profiled
+from ..training.state import load_state, save_state
 from ..training.tensorboard import Log, event_files
 from . import caches as teacher_caches
 from .prepare import Prepared, members_of, prepare

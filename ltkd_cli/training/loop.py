@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..errors import CheckpointError, Diverged
+from ..errors import Diverged
 from ..events import EpochEnd, Step
 from ..methods.contract import Batch, Method
 from ..models import Network
@@ -145,33 +142,6 @@ def train(
         training.epoch, training.batch, training.sums = epoch + 1, 0, {}
         rate = recipe.learning_rate_at(epoch)
         yield EpochEnd(epoch + 1, recipe.epochs, terms_now, rate, seen / seconds, waited / seconds)
-
-
-def save_state(training: Training, path: Path) -> None:
-    """Writes the training state so that a kill at any moment leaves the old or the new one."""
-    state = io.BytesIO()  # where torch writes into a file, a full disk is an error of its own kind
-    torch.save(training.snapshot(), state)
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        with temporary.open("wb") as file:
-            file.write(state.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def load_state(training: Training, path: Path) -> None:
-    """Takes up the state in `path`; CheckpointError where it does not fit the training."""
-    try:
-        training.restore(torch.load(path, weights_only=True, map_location="cpu"))
-    except Exception as error:
-        raise CheckpointError(
-            f"The training state {path} cannot be continued: {error}",
-            f"start again, and remove {path.parent} if it is not needed",
-        ) from error
 
 
 class _NoBadBatch:

@@ -1,8 +1,6 @@
 """The training loop on a small network and the embedded digits."""
 
-import errno
 import math
-import os
 
 import pytest
 import torch
@@ -10,14 +8,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ltkd_cli import models
 from ltkd_cli.data import DataSpec, load
-from ltkd_cli.errors import CheckpointError, Diverged
+from ltkd_cli.errors import Diverged
 from ltkd_cli.events import EpochEnd, Step
 from ltkd_cli.methods.contract import Task
 from ltkd_cli.methods.finding import find
 from ltkd_cli.models import ModelSpec
 from ltkd_cli.training.loader import open_loader
-from ltkd_cli.training.loop import begin, load_state, save_state, train
+from ltkd_cli.training.loop import begin, train
 from ltkd_cli.training.recipe import Recipe
+from ltkd_cli.training.state import load_state, save_state
 from ltkd_cli.views.policy import ViewPolicy
 
 CPU = torch.device("cpu")
@@ -185,12 +184,6 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_named(digits):
         run(training, digits, recipe)
 
 
-def test_a_state_that_does_not_fit_is_a_clear_error(digits, tmp_path):
-    (tmp_path / "state.pt").write_bytes(b"not a state")
-    with pytest.raises(CheckpointError, match=r"state\.pt"):
-        load_state(start(digits, SHORT), tmp_path / "state.pt")
-
-
 def test_the_means_of_the_terms_are_over_the_images_that_were_seen(digits):
     rows = len(digits.train.labels)
     size = next(s for s in range(16, rows) if rows % s == 1)
@@ -203,18 +196,3 @@ def test_the_means_of_the_terms_are_over_the_images_that_were_seen(digits):
     assert sum(images for images, _ in seen) == rows - 1
     mean = sum(images * term for images, term in seen) / (rows - 1)
     assert end.terms["label"] == pytest.approx(mean)
-
-
-def test_a_state_that_cannot_be_written_leaves_the_old_one(digits, tmp_path, monkeypatch):
-    training, state = start(digits, SHORT), tmp_path / "state.pt"
-    save_state(training, state)
-    before = state.read_bytes()
-
-    def full(number):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        save_state(training, state)
-    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
-    assert state.read_bytes() == before
