@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -18,6 +23,10 @@ import filelock
 
 PARTIAL = ".partial"
 """How the name of a file ends that is not whole yet."""
+
+
+SECONDS_BETWEEN_TRIES = 0.02
+"""Of a lock that another process holds."""
 
 
 class Locked(Exception):
@@ -49,6 +58,31 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a killed process left of `replacing`, from a folder that nobody else writes."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"\.[0-9a-f]{16}" + re.escape(PARTIAL), path.name):
+            path.unlink(missing_ok=True)
+
+
+def read_regular(path: Path, limit: int | None = None) -> bytes:
+    """The bytes of a file; OSError where it is a folder, a pipe or a device, or above `limit`.
+
+    Opening a pipe would wait for its other end, and a device may have no end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        if limit is not None and found.st_size > limit:
+            raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
@@ -106,3 +140,35 @@ def holder_of(path: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
     return f"process {pid} on {host} since {start}"
+
+
+@contextmanager
+def folder_locked(folder: Path, seconds: float = 0.0, *, shared: bool = False) -> Iterator[bool]:
+    """Holds the kernel's lock on a folder itself; Locked where it is not to be had in `seconds`.
+
+    Unlike a lock file it leaves nothing behind in any case, and can be asked for in a folder
+    that may only be read. Yields False on a file system without such locks, where nothing is
+    held. With `shared`, only those who want it alone are kept away.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        deadline = time.monotonic() + seconds
+        while (held := _try_lock(descriptor, kind)) is None:
+            if time.monotonic() >= deadline:
+                raise Locked(None)  # nobody is named
+            time.sleep(SECONDS_BETWEEN_TRIES)
+        yield held
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int, kind: int) -> bool | None:
+    """True where the lock is held now, None where another has it, False where there are none."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return False
+    return True

@@ -155,7 +155,7 @@ def _score_run(run: Run, device_name: str, on: str) -> Generator[Event, None, Sc
     images = _images(run, data, on)
     if images.fingerprint != run.record["data"].get(on):
         yield Warned(f"The {on} images of {data.name} are not those that {run.name} was scored on.")
-    network = models.load(run.weights).to(device)
+    network = models.load(run.weights, run.verified_weights()).to(device)
     scores = score_on(images, network, data, device)
     return Scored(
         name=run.name,

@@ -71,7 +71,7 @@ def export_logits(
             "its answers are honest only for images of its own classes."
         )
     check_classes(run, data)
-    network = models.load(run.weights).to(device)
+    network = models.load(run.weights, run.verified_weights()).to(device)
     policy, views = _policy_and_views(run, settings)
     path = settings.output or run.path / f"cache-{policy.name}-{views}.h5"
     layout = _layout(data, views, network.width if settings.features else 0, settings.dtype)
@@ -166,7 +166,7 @@ def _attributes(
         "view_seed": policy.seed,
         "view_version": VIEW_VERSION,
         "teacher_run": run.name,
-        "teacher_sha256": models.weights_sha256(run.weights),
+        "teacher_sha256": run.record["weights_sha256"],
         "teacher_model": dataclasses.asdict(network.spec),
         "teacher_method": run.method,
         "teacher_classes": _classes(run),

@@ -135,7 +135,8 @@ def _train(run: Run, prepared: Prepared, watch: Watch, stop: Callable[[], bool])
     torch.manual_seed(settings.seed)  # for dropout, in whatever state the process was
     training = begin(prepared.network, prepared.method, settings.recipe, prepared.device)
     if run.state.exists():
-        load_state(training, run.state)
+        if warned := load_state(training, run.state, run.identity):
+            yield warned
         yield Note(f"{run.name}: going on after epoch {training.epoch}, batch {training.batch}")
     else:
         yield Note(f"{run.name}: {_in_words(prepared)}")
@@ -223,7 +224,7 @@ class _Keeper:
             self.keep()
 
     def keep(self) -> None:
-        save_state(self.training, self.run.state)
+        save_state(self.training, self.run.state, self.run.identity)
         self.run.update(seconds=round(self.seconds, 2))
         self.kept = time.perf_counter()
 

@@ -90,7 +90,7 @@ def test_refuses_a_missing_file(tmp_path):
 
 
 def test_refuses_a_folder(tmp_path):
-    refused(tmp_path, "There is no weight file")
+    refused(tmp_path, "regular file")
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors", b"\xff" * 64])
