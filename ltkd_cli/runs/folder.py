@@ -165,8 +165,8 @@ class Run:
 
     def update(self, **fields: Any) -> None:
         """Changes fields of run.json, atomically; ValueError for what could not be read again."""
-        record = check({**self.record, **fields})
-        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+        text = (json.dumps({**self.record, **fields}, indent=2) + "\n").encode()
+        record = check(parse_json(text))  # as it will be read
         write_atomically(self.path / RECORD, text)
         self.record = record
 

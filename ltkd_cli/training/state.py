@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from shlex import quote
@@ -64,7 +65,8 @@ def load_state(training: Training, path: Path, run: str = "") -> Warned | None:
     """
     content, warned = _verified(path, run)
     try:
-        snapshot = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        with warnings.catch_warnings(action="ignore"):  # torch's advice on files of other kinds
+            snapshot = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         if any(type(snapshot[name]) is not int or snapshot[name] < 0 for name in _COUNTS):
             raise ValueError
         training.restore(snapshot)
