@@ -19,7 +19,7 @@ import torch
 
 from ..errors import CheckpointError
 from ..events import Warned
-from ..files import read_regular, write_atomically
+from ..files import read_regular, replacing
 from .loop import Training
 
 _KIND = b"ltkd-state-1"
@@ -52,9 +52,10 @@ def save_state(training: Training, path: Path, run: str = "") -> None:
     """
     state = io.BytesIO()  # where torch writes into a file, a full disk is an error of its own kind
     torch.save(training.snapshot(), state)
-    content = state.getvalue()
-    line = b" ".join([_KIND, _checksum(run.encode(), content), run.encode()])
-    write_atomically(path, line + b"\n" + content)
+    content, owner = state.getbuffer(), run.encode()
+    with replacing(path) as file:
+        file.write(b" ".join([_KIND, _checksum(owner, content), owner]) + b"\n")
+        file.write(content)
 
 
 def load_state(training: Training, path: Path, run: str = "") -> Warned | None:
@@ -70,6 +71,8 @@ def load_state(training: Training, path: Path, run: str = "") -> Warned | None:
         if any(type(snapshot[name]) is not int or snapshot[name] < 0 for name in _COUNTS):
             raise ValueError
         training.restore(snapshot)
+    except torch.OutOfMemoryError:
+        raise
     except _UNREADABLE as error:
         raise _refused(path, "is not a state of this training") from error
     return warned
@@ -98,7 +101,7 @@ def _verified(path: Path, run: str) -> tuple[bytes, Warned | None]:
     return content, None
 
 
-def _checksum(owner: bytes, content: bytes) -> bytes:
+def _checksum(owner: bytes, content: bytes | memoryview) -> bytes:
     digest = hashlib.sha256(owner + b"\n")
     digest.update(content)
     return digest.hexdigest().encode()
