@@ -148,7 +148,7 @@ def _threshold(text: str) -> tuple[str, float]:
 
 def _score_run(run: Run, device_name: str, on: str) -> Generator[Event, None, Scored]:
     run.require_done()
-    settings = TrainSettings.from_json(run.settings)
+    settings = TrainSettings.of(run)
     device = devices.open_device(device_name)
     data = load(settings.data)
     check_classes(run, data)

@@ -63,7 +63,7 @@ def export_logits(
     run.require_done()
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
-    spec = with_images(TrainSettings.from_json(run.settings).data, images)
+    spec = with_images(TrainSettings.of(run).data, images)
     data = load(spec, progress)
     if data.train.fingerprint != run.record["data"]["train"]:
         yield Warned(
@@ -191,7 +191,7 @@ def _scores(run: Run, data: Data, network: models.Network, device: torch.device)
 
 def _classes(run: Run) -> list[int]:
     """Classes that an expert was trained on; empty for a teacher of all classes."""
-    group = TrainSettings.from_json(run.settings).classes
+    group = TrainSettings.of(run).classes
     if group == "all":
         return []
     of_class = run.record["data"]["groups"]["of_class"]

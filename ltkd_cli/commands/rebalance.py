@@ -161,7 +161,7 @@ def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> Source:
             f"class's weights, so {asked.how} has nothing to change.",
             f"ltkd rebalance {quote(str(run.path))} --how crt",
         )
-    settings = TrainSettings.from_json(run.settings)
+    settings = TrainSettings.of(run)
     if settings.classes != "all":
         raise MethodError(
             f"{run.name} learned the {settings.classes} classes alone, and a second stage is for "

@@ -84,8 +84,10 @@ def resume(
     From here on this process has as many CPU threads as the run began with: sums in another
     order would end in other weights.
     """
+    if run.kind == "rebalance":  # begun by version 0.1, which made the folder first
+        run.require_done()
     torch.set_num_threads(run.record.get("threads", torch.get_num_threads()))
-    prepared = prepare(TrainSettings.from_json(run.settings), progress)
+    prepared = prepare(TrainSettings.of(run), progress)
     if run.record["data"]["train"] != prepared.data.train.fingerprint:
         raise DataMismatch(
             f"The training images of {run.name} are not what they were when it began.",

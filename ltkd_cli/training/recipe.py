@@ -81,11 +81,12 @@ def resolve(preset: str, overrides: dict[str, Any]) -> Recipe:
             f"There is no recipe {preset!r}; there are {', '.join(PRESETS)}.", "--recipe ldam"
         )
     recipe = dataclasses.replace(PRESETS[preset], **overrides)
-    _check(recipe)
+    check(recipe)
     return recipe
 
 
-def _check(recipe: Recipe) -> None:
+def check(recipe: Recipe) -> None:
+    """Raises UsageError where a field of the recipe cannot be trained with."""
     if recipe.schedule not in SCHEDULES:
         raise UsageError(
             f"There is no schedule {recipe.schedule!r}; there are {', '.join(SCHEDULES)}.",

@@ -65,6 +65,17 @@ def test_an_unfinished_run_of_0_1_0_says_how_to_go_on(ltkd, old):
     assert said.err.splitlines()[-1] == "try: ltkd teach --resume runs/old"
 
 
+def test_an_unfinished_rebalance_of_0_1_0_is_not_trained(ltkd, old):
+    record = json.loads((old / "run.json").read_text())
+    for name in ("data", "parents", "seconds", "scores", "weights_sha256"):
+        del record[name]
+    (old / "run.json").write_text(json.dumps({**record, "kind": "rebalance", "status": "started"}))
+    assert "interrupted" in ltkd("runs").out
+    for command in (("eval", "old"), ("teach", "--resume", "old"), ("teach", "--resume", "last")):
+        said = ltkd(*command)
+        assert (said.code, "--resume" in said.err) == (1, False)
+
+
 # weights that are not the run's
 
 
@@ -98,6 +109,40 @@ def test_one_odd_run_stops_neither_the_list_nor_the_others(ltkd, old, fields):
     named = ltkd("eval", "odd")
     assert (named.code, "runs/odd/run.json" in named.err) == (1, True)
     assert ltkd("eval", "--split", "all").code == 0  # of the newest
+
+
+@pytest.mark.parametrize(
+    ("section", "fields"),
+    [
+        ("recipe", {"batch_size": 0}),
+        ("recipe", {"batch_size": "32"}),
+        ("recipe", {"learning_rate": None}),
+        ("recipe", {"milestones": [[]]}),
+        ("recipe", {"unknown": 1}),
+        ("data", {"image_size": -1.5}),
+        ("options", {"unknown": 1}),
+        ("options", {"label_smoothing": "0"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("command", [("eval", "old"), ("teach", "--resume", "old")], ids=str)
+def test_odd_settings_are_named_with_their_file(ltkd, old, command, section, fields):
+    settings = json.loads((old / "run.json").read_text())["settings"]
+    status = "done" if command[0] == "eval" else "interrupted"
+    change(old, status=status, settings={**settings, section: {**settings[section], **fields}})
+    assert ltkd("runs").code == 0
+    said = ltkd(*command)
+    assert (said.code, "runs/old/run.json" in said.err) == (1, True)
+    assert next(iter(fields)).replace("_", "-") in said.err.replace("_", "-")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"epoch": 0}'])
+def test_an_odd_line_of_the_metrics_is_named(ltkd, old, text):
+    change(old, status="interrupted")
+    with (old / "metrics.jsonl").open("a") as file:
+        file.write(f"{text}\n")
+    said = ltkd("teach", "--resume", "old")
+    assert (said.code, "runs/old/metrics.jsonl" in said.err) == (1, True)
 
 
 def test_a_run_from_the_future_is_told_and_is_listed(ltkd, old):
