@@ -32,8 +32,8 @@ def survey(root: Path) -> tuple[list[Run], list[RunError]]:
         except RunError as error:
             odd.append(error)
     now = datetime.now().astimezone()
-    early = [run for run in found if run.created > now + TOLERANCE]
-    odd += [_from_the_future(run) for run in early]
+    ahead = [run for run in found if run.created > now + TOLERANCE]
+    odd += [_from_the_future(run) for run in ahead]
     return sorted(found, key=lambda run: _place(run, now)), odd
 
 

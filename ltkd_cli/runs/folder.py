@@ -24,8 +24,8 @@ WEIGHTS = "model.safetensors"
 MAX_RECORD = 2**26
 """Bytes of a run.json; one of 100,000 classes has a tenth of it."""
 
-SECONDS_OF_A_LOOK = 1.0
-"""For how long, and much longer, a process that asks for a run's status may hold its folder."""
+SECONDS_OF_STATUS = 1.0
+"""For which a process may hold the folder that only asks whether another one does."""
 
 
 class _Epoch(TypedDict):
@@ -146,12 +146,17 @@ class Run:
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(folder_locked(self.path, SECONDS_OF_A_LOOK))
+                stack.enter_context(folder_locked(self.path, SECONDS_OF_STATUS))
+                remove_leftovers(self.path)
             except Locked:
                 raise RunError(
                     f"{self.name} is being trained by another process.", command("runs")
                 ) from None
-            remove_leftovers(self.path)
+            except OSError as error:
+                raise RunError(
+                    f"{self.path} cannot be trained in: {error.strerror}.",
+                    f"ls -ld {quote(str(self.path))}",
+                ) from error
             yield
 
     def _is_held(self) -> bool:

@@ -5,6 +5,7 @@ import fcntl
 import json
 import multiprocessing
 import os
+import shutil
 import threading
 from concurrent.futures import ProcessPoolExecutor
 
@@ -75,12 +76,20 @@ def test_two_cannot_hold_a_run(tmp_path):
         pass
 
 
-def test_a_look_at_its_status_keeps_nobody_from_a_run(tmp_path):
+def test_a_run_whose_folder_is_gone_cannot_be_held(tmp_path):
+    run = create(tmp_path)
+    shutil.rmtree(run.path)
+    with pytest.raises(RunError, match=run.name), run.held():
+        pass
+    assert run.status == "interrupted"
+
+
+def test_asking_for_its_status_keeps_nobody_from_a_run(tmp_path):
     run = create(tmp_path)
     with (tmp_path / run.name / "run.json").open() as file:
-        looked_at = os.open(run.path, os.O_RDONLY)
-        fcntl.flock(looked_at, fcntl.LOCK_SH)  # as `status` does, for an instant
-        threading.Timer(0.1, os.close, (looked_at,)).start()
+        asked = os.open(run.path, os.O_RDONLY)
+        fcntl.flock(asked, fcntl.LOCK_SH)  # as `status` does, for an instant
+        threading.Timer(0.1, os.close, (asked,)).start()
         with run.held():
             assert json.load(file)["status"] == "started"
 
