@@ -7,11 +7,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from ltkd_cli import runs
+from ltkd_cli.commands.settings import TrainSettings
+from ltkd_cli.errors import RunError
 
 ARCHIVE = Path(__file__).parents[1] / "archive" / "run-0.1.0"
 """`ltkd teach --model resnet8 --epochs 3 --evaluate-every 1`, by version 0.1.0."""
@@ -143,6 +147,51 @@ def test_an_odd_line_of_the_metrics_is_named(ltkd, old, text):
         file.write(f"{text}\n")
     said = ltkd("teach", "--resume", "old")
     assert (said.code, "runs/old/metrics.jsonl" in said.err) == (1, True)
+
+
+ODD = [None, 0, -1, 1.5, 10**17, "", "\x1b[31m", "9" * 5000, [], {}, [[]], {"a": 1}, True, 1e308]
+
+
+def places(value, inside=()):
+    """The way to every value in a record, as keys and indices."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, each in items:
+        yield (*inside, key)
+        if isinstance(each, dict | list):
+            yield from places(each, (*inside, key))
+
+
+def spoiled(text, random):
+    """A run.json with one odd or missing value, or with a flipped bit."""
+    if random.random() < 0.3:
+        flipped = bytearray(text.encode())
+        flipped[random.randrange(len(flipped))] ^= 1 << random.randrange(8)
+        return bytes(flipped)
+    record = json.loads(text)
+    *way, last = random.choice(list(places(record)))
+    inside = record
+    for key in way:
+        inside = inside[key]
+    if random.random() < 0.3:
+        del inside[last]
+    else:
+        inside[last] = random.choice(ODD)
+    return json.dumps(record).encode()
+
+
+def test_no_spoiled_record_gives_more_than_a_sentence(ltkd, old):
+    text, random = (old / "run.json").read_text(), Random(0)
+    for number in range(300):
+        folder = old.parent / f"{number:04d}-spoiled"
+        folder.mkdir()
+        (folder / "run.json").write_bytes(spoiled(text, random))
+        with suppress(RunError):
+            run = runs.read(folder)
+            assert run.method
+            TrainSettings.of(run)
+    said = ltkd("runs")
+    assert (said.code, "\x1b" in said.out + said.err) == (0, False)
+    assert len(said.out.splitlines()) - 1 + said.err.count("run.json") >= 300
 
 
 def test_a_run_from_the_future_is_told_and_is_listed(ltkd, old):
