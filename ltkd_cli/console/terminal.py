@@ -100,7 +100,7 @@ def facts(title: str, rows: Iterable[tuple[str, str]], to: Console = STDERR) -> 
     """Named facts, one a line, under a title."""
     grid = Table.grid(padding=(0, 2))
     for name, value in rows:
-        grid.add_row(f"  {_cell(name)}", _cell(value))
+        grid.add_row(f"  {escape(printable(name))}", escape(printable(value)))
     _show(to, Text(printable(title), style="bold"))
     _show(to, grid)
 
@@ -252,11 +252,6 @@ def _lines(text: str) -> str:
     return printable(text, keep="\n")
 
 
-def _cell(text: str) -> str:
-    """Text that may have come from a file, for one line of a table."""
-    return escape(printable(text))
-
-
 def _speed(event: Step) -> str:
     return f"{event.images / max(event.seconds, 1e-9):,.0f} images/s"
 
@@ -284,5 +279,5 @@ def _grid(columns: Sequence[str], rows: Iterable[Sequence[str]], words: int) -> 
         else:
             grid.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        grid.add_row(*[_cell(cell) for cell in row])
+        grid.add_row(*[escape(_lines(cell)) for cell in row])
     return grid

@@ -119,6 +119,6 @@ def _check_zip(path: Path, data: bytes) -> None:
 
 def _refused(path: Path, why: str) -> CheckpointError:
     return CheckpointError(
-        f"The training state {path} {why}.",
+        f"The training state {path} cannot be continued: it {why}.",
         f"rm -- {quote(str(path))}; then the same command begins with the first epoch again",
     )
