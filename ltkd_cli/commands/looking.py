@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..data import Data, ImageSet
 from ..events import Computed, Event, Note
-from ..inference import PREDICTION_BATCH
+from ..inference import BATCH
 from ..models import Network
 from ..rebalancing.posthoc import validation_images, validation_rows
 from ..rebalancing.strategies import TRAINED, Seen
@@ -97,7 +97,7 @@ def _features(
     network, images = source.network, image_set.images
     found = torch.empty(len(rows), views, network.width)
     numbers = torch.arange(views, device=source.device)
-    for places in torch.split(torch.arange(len(rows)), max(1, PREDICTION_BATCH // views)):
+    for places in torch.split(torch.arange(len(rows)), max(1, BATCH // views)):
         own = rows[places]
         pixels = images.gather(own).to(source.device).repeat_interleave(views, 0)
         repeated = own.to(source.device).repeat_interleave(views)

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from .. import devices, models, runs
-from .. import metrics as evaluate
 from ..data import load
 from ..data.decoded import Progress
 from ..errors import DataMismatch, MethodError, RunError, UsageError
 from ..events import Event, Facts, Warned
+from ..inference import evaluate
+from ..metrics import write_per_class
 from ..rebalancing.posthoc import balanced_accuracy, is_better
 from ..rebalancing.strategies import HOWS, Stage, hits_of, second_stage
 from ..runs import Run
@@ -26,7 +27,6 @@ from .caches import accuracies_in_words
 from .looking import Source, look
 from .provenance import environment
 from .settings import TrainSettings
-from .testing import score_on_test
 
 MAX_VIEWS = 1000
 MAX_STRENGTH = 100.0
@@ -204,12 +204,12 @@ def _write(
 ) -> Run:
     """The new run, its weights and scores; the settings are those of the run it came from."""
     parent, network, data = source.run, source.network, source.data
-    scores = score_on_test(network, data, source.device)
+    scores = evaluate(network, data.test, data.groups, data.train.class_counts(), source.device)
     label = f"{stage['how']}-{parent.settings['model']}"
     run = runs.create(root, "rebalance", label, parent.settings, name)
     try:
         models.save(network, run.weights)
-        evaluate.write_per_class(run.per_class, scores)
+        write_per_class(run.per_class, scores)
         run.update(
             environment=environment(source.device),
             data={**parent.record["data"], "test": data.test.fingerprint},
