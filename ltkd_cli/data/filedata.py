@@ -32,8 +32,8 @@ def data_of_listings(
 
     Only files that are trained or tested on are read. DataError where some cannot be.
     """
-    train, held = hold_out(train, spec)
-    train = _subset(train, spec)
+    subset = _subset(train, spec)
+    train, held = hold_out(subset, spec)
     listings = [train, test] if held is None else [train, test, replace(held, split=SPLIT)]
     splits = [image_files(listing) for listing in listings]
     size = spec.image_size or _own_size(splits[0])
@@ -45,7 +45,7 @@ def data_of_listings(
         name=train.name,
         train=sets[0],
         test=sets[1],
-        groups=group_classes(sets[0].class_counts(), spec.groups),
+        groups=group_classes(np.bincount(subset.labels).tolist(), spec.groups),
         mean=mean,
         std=std,
         views="crop-flip",
