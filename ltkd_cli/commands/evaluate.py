@@ -23,7 +23,7 @@ from ..runs import Run
 from .caches import open_cache
 from .checks import check_classes
 from .identity import draw_of, setting_of
-from .rebalance import stage_in_words
+from .rebalance_options import stage_in_words
 from .settings import TrainSettings
 
 SPLITS = ("all", *GROUP_NAMES)
