@@ -51,7 +51,7 @@ class Run:
 
     @property
     def method(self) -> str:
-        """What trained it, with the second stages that followed: `ce`, or `ce + crt`."""
+        """What trained it, and what rebalanced it then: `ce`, or `ce + crt`."""
         stages = [stage["how"] for stage in self.record.get("rebalanced", [])]
         return " + ".join([self.settings["method"], *stages])
 

@@ -27,6 +27,13 @@ NAMES = {
 MAX_DIFFERENCES = 3
 """Fields that are named where two rows look alike but are of other settings."""
 
+SPREADS = {
+    1: "One run: 95 % interval over these images (Wilson).",
+    2: "Two runs: mean and both values.",
+    3: "Three runs or more: mean and 95 % interval over their seeds (Student's t).",
+}
+"""What stands beside an accuracy, by the number of runs."""
+
 FINGERPRINT_LETTERS = 8
 """Of an image set's fingerprint, where rows are about several."""
 
@@ -144,14 +151,8 @@ def _footnotes(
     images = {_images_in_words(one): one for one in scored}
     one_set = len({one.fingerprint for one in scored}) == 1
     where = f"the {scored[0].data}" if one_set else "the images below"
-    what = [f"Accuracy in percent after the last epoch, on {where}"]
-    if 1 in sizes:
-        what.append("of one run: with the 95 % interval over these images (Wilson's)")
-    if 2 in sizes:
-        what.append("of two runs: their mean and both values")
-    if 3 in sizes:
-        what.append("of more runs: their mean with the 95 % interval over seeds (Student's t)")
-    yield "; ".join(what) + "."
+    yield f"Accuracy in percent after the last epoch, on {where}."
+    yield " ".join(words for size, words in SPREADS.items() if size in sizes)
     if not one_set:
         yield from (
             f"Images of {_names(scored, words, _images_in_words)}: {words}." for words in images
@@ -184,8 +185,8 @@ def _group_lines(scored: list[Scored], shown: list[str]) -> Iterator[str]:
         yield f"Groups{of}: {words}"
     if any(one.groups.rule == "rank" for one in scored):
         yield (
-            "Thirds compare with no paper's many, medium and few shot, which go by the number of "
-            "training images (--groups counts)."
+            "Thirds are not the many, medium and few of papers, which go by the number of training "
+            "images (--groups counts)."
         )
 
 
@@ -202,17 +203,26 @@ def _lookalikes(settings: list[list[Scored]]) -> Iterator[str]:
     for group in settings:
         one = group[0]
         first = first_of.setdefault((one.method, one.model), one)
-        if first is one:
+        if first is one or "cache" in (first.kind, one.kind):
             continue
-        found = list(differences(json.loads(first.setting), json.loads(one.setting)))
-        if found:
+        if found := _differences(first, one):
             yield f"{first.name} and {one.name} are not seeds of one setting: {_shown(found)}."
         else:
             yield f"{one.name} repeats {first.name}: it has the same seed and teacher."
 
 
+def _differences(one: Scored, other: Scored) -> list[tuple[str, Any, Any]]:
+    """Fields in which two settings differ; fingerprints only where nothing else says why."""
+    found = list(differences(json.loads(one.setting), json.loads(other.setting)))
+    telling = [each for each in found if not {len(str(each[1])), len(str(each[2]))} & {64}]
+    return telling or found
+
+
 def _shown(found: list[tuple[str, Any, Any]]) -> str:
-    shown = [f"{name} {_value(a)} and {_value(b)}" for name, a, b in found[:MAX_DIFFERENCES]]
+    shown = [
+        f"{name.replace('settings.', '')} {_value(a)} and {_value(b)}"
+        for name, a, b in found[:MAX_DIFFERENCES]
+    ]
     more = len(found) - MAX_DIFFERENCES
     return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
 

@@ -40,14 +40,12 @@ class Source:
     """Views of every image that there are; None for any number."""
     of: Callable[[Tensor, Tensor], Tensor]
     """Features [B, D] of the given views of rows, int64 [B] both, on some device."""
-    fixed: bool
-    """Whether they are computed already."""
 
 
 def fixed(features: Features) -> Source:
     """Features that were computed before."""
     values = features.values
-    return Source(features.labels, values.shape[1], lambda rows, views: values[rows, views], True)
+    return Source(features.labels, values.shape[1], lambda rows, views: values[rows, views])
 
 
 def moving(network: Network, images: ImageSet, policy: ViewPolicy, device: torch.device) -> Source:
@@ -69,4 +67,4 @@ def moving(network: Network, images: ImageSet, policy: ViewPolicy, device: torch
         network.eval()
         return features
 
-    return Source(images.labels, None, of, False)
+    return Source(images.labels, None, of)

@@ -1,7 +1,7 @@
 """Classifier re-training: a last layer anew, or its scales, on a backbone whose weights are fixed.
 
-Every function is a generator that yields progress where features are computed on the way; what
-it trained is its return value. All draw class-balanced, and follow from the seed alone.
+Those that train are generators that yield progress; what they trained is their return value.
+They draw class-balanced, and follow from the seed alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import Diverged, command
-from ..events import Computed
+from ..events import Retrained
 from ..models.head import CosineHead, Head
 from ..training.sampling import draw_epoch
 from .features import Source
@@ -24,7 +24,7 @@ from .recipes import Retraining
 
 def retrain(
     head: Head, source: Source, how: Retraining, seed: int
-) -> Generator[Computed, None, Head]:
+) -> Generator[Retrained, None, Head]:
     """A new head like `head`, trained from the start by plain cross-entropy (cRT).
 
     It begins as PyTorch begins a linear layer. Raises Diverged where the weights do not stay
@@ -45,7 +45,7 @@ def retrain(
 
 def learn_scales(
     head: Head, source: Source, how: Retraining, seed: int
-) -> Generator[Computed, None, Tensor]:
+) -> Generator[Retrained, None, Tensor]:
     """One factor for each class's logit [C] (LWS); the head itself stays as it is.
 
     The factors belong on the rows of its weight and on its bias. Errors as for `retrain`.
@@ -65,7 +65,7 @@ def learn_scales(
 
 def smooth(
     head: nn.Linear, source: Source, how: Retraining, smoothing: Tensor, seed: int
-) -> Generator[Computed, None, tuple[nn.Linear, Tensor]]:
+) -> Generator[Retrained, None, tuple[nn.Linear, Tensor]]:
     """A head trained on from `head` by label-aware smoothing, and its scales [C] (MiSLAS).
 
     `smoothing` [C] is how much of a label's mass goes to all classes alike. The scales multiply
@@ -133,7 +133,7 @@ def _fit(
     how: Retraining,
     seed: int,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-) -> Generator[Computed, None, None]:
+) -> Generator[Retrained, None, None]:
     """Trains on the logits of features, drawing class-balanced.
 
     `trained` holds the tensors to train, each list after its share of the learning rate.
@@ -158,9 +158,8 @@ def _fit(
             optimizer.zero_grad()
             torch.autograd.backward(loss(logits, labels[rows].to(device)))
             optimizer.step()
-            if not source.fixed:
-                done = epoch * len(labels) + min(part.stop, len(labels))
-                yield Computed(done, recipe.epochs * len(labels))
+            done = epoch * len(labels) + min(part.stop, len(labels))
+            yield Retrained(done, recipe.epochs * len(labels))
     if not all(bool(one.isfinite().all()) for _, tensors in trained for one in tensors):
         raise Diverged(
             "The classifier did not stay finite on the features of this network.",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..events import Computed
+from ..events import Retrained
 from ..models.head import Head
 from .features import Features, Source
 from .posthoc import (
@@ -65,7 +65,7 @@ def adjust_head(
 
 def retrain_head(
     strategy: str, head: Head, source: Source, class_counts: Tensor, how: Retraining, seed: int
-) -> Generator[Computed, None, NewHead]:
+) -> Generator[Retrained, None, NewHead]:
     """The head after a re-training; `head` stays as it is, and is linear but for crt."""
     recipe = {"recipe": _as_json(how)}
     trained = f"{how.recipe.epochs:,} epochs of class-balanced sampling"

@@ -130,7 +130,7 @@ def test_students_of_teachers_trained_for_longer_are_not_pooled(ltkd, story):
     names = ["0002-distill-bkd-resnet8", "0003-distill-bkd-resnet8", "of-brief"]
     assert settings_of(ltkd, *names) == [names[:2], names[2:]]
     said = ltkd("eval", *names)
-    assert "teachers[0].teacher.settings.recipe.epochs 3 and 1" in said.out
+    assert "teachers[0].teacher.recipe.epochs 3 and 1" in said.out
 
 
 def test_students_of_a_rounded_cache_are_not_pooled(ltkd, story):

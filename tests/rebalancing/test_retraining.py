@@ -205,7 +205,7 @@ def sizes_of_batches(rows, size, *, drop_last):
         return torch.zeros(len(rows), WIDTH)
 
     how = Retraining(replace(ONE_STEP, epochs=2, batch_size=size), drop_last=drop_last)
-    source = Source(torch.arange(rows) % 2, None, of, fixed=False)
+    source = Source(torch.arange(rows) % 2, None, of)
     events = list(retrain(torch.nn.Linear(WIDTH, 2), source, how, seed=0))
     assert len(events) == len(asked)
     return asked
