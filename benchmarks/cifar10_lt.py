@@ -69,9 +69,9 @@ def student(name: str, *arguments: str, teachers: tuple[str, ...] = ()) -> Row:
     return Row(name, ("--method", name.split()[0], *arguments), teachers)
 
 
-def rebalanced(strategy: str) -> Row:
+def second_stage(how: str) -> Row:
     """The ce teachers with their last layer rebalanced."""
-    return Row(f"{strategy} of ce", ("--strategy", strategy), ("ce",), "rebalance")
+    return Row(f"{how} of ce", ("--how", how), ("ce",), "rebalance")
 
 
 def without(part: str, *off: str) -> Row:
@@ -90,11 +90,11 @@ ROWS = (
     student("class-balanced", *DEFERRED),
     student("ldam"),
     student("focal"),
-    rebalanced("crt"),
-    rebalanced("lws"),
-    rebalanced("mislas"),
-    rebalanced("tau-norm"),
-    rebalanced("logit-adjust"),
+    second_stage("crt"),
+    second_stage("lws"),
+    second_stage("mislas"),
+    second_stage("tau-norm"),
+    second_stage("logit-adjust"),
     student("kd", teachers=("ce",)),
     student("dkd", teachers=("ce",)),
     student("dist", teachers=("ce",)),
@@ -191,7 +191,7 @@ def cell(settings: Settings, row: Row, seed: int) -> list[str]:
 
 
 def rebalance(settings: Settings, row: Row, seed: int, name: str) -> list[str]:
-    """The command that rebalances a teacher, which leaves nothing when it is interrupted."""
+    """The command of a second stage, which leaves nothing when it is interrupted."""
     begin = ["rebalance", f"teacher-{row.teachers[0]}-{seed}", *row.arguments]
     if begun(settings, name, begin):
         return []

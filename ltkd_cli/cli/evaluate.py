@@ -7,8 +7,14 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
 from . import options
 from .train import DEFAULT_RUNS
+
+
+def _refuse_on(value: str | None) -> None:
+    if value is not None:
+        raise UsageError("--on of eval is now called --images.", f"--images {value}")
 
 
 def evaluate(
@@ -37,6 +43,7 @@ def evaluate(
     ] = None,
     runs: options.Runs = DEFAULT_RUNS,
     device: options.Device = "auto",
+    on: Annotated[str | None, typer.Option(hidden=True, callback=_refuse_on)] = None,
 ) -> None:
     """Score head, medium and tail classes of runs, or of the teacher behind a cache."""
     from .. import console

@@ -6,10 +6,16 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
 from . import options
 from .train import DEFAULT_RUNS
 
 _RETRAINING = "Re-training (crt, lws, mislas)"
+
+
+def _refuse_how(value: str | None) -> None:
+    if value is not None:
+        raise UsageError("--how of rebalance is now called --strategy.", f"--strategy {value}")
 
 
 def rebalance(
@@ -117,6 +123,7 @@ def rebalance(
     name: options.Name = None,
     runs: options.Runs = DEFAULT_RUNS,
     device: options.Device = "auto",
+    how: Annotated[str | None, typer.Option(hidden=True, callback=_refuse_how)] = None,
 ) -> None:
     """Make a finished network fair to rare classes by its last layer."""
     from .. import console

@@ -248,7 +248,7 @@ def _score_cache(path: Path, split: str) -> Scored:
         data=_data_in_words(
             held["image_set"], held.get("test_split", "test"), scores.splits["all"].images
         ),
-        fingerprint=held.get("test_fingerprint"),
+        fingerprint=held.get("test_fingerprint") or None,
         groups=_groups(held["groups"]),
         seed=None,
         setting=json.dumps({"cache": str(path)}),

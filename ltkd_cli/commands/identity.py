@@ -14,19 +14,19 @@ from typing import Any
 from ..runs import Run
 from .settings import TrainSettings
 
-MACHINE = ("seed", "device", "evaluate_every", "caches", "recipe_name")
+MACHINE = ("seed", "device", "resident", "evaluate_every", "caches", "recipe_name")
 """Settings that do not tell one setting from another.
 
-Device and evaluations in between do not decide what is learned, caches are compared by what
-they hold, and the recipe by its fields.
+The machine and evaluations in between do not decide what is learned, caches are compared by
+what they hold, and the recipe by its fields.
 """
 
 PLACES = ("data", "root", "test_list", "download")
 """Where images lie, or how they got there; fingerprints say which they are."""
 
 EXPORT = (
-    *("fingerprint", "view_policy", "view_seed", "view_version", "views_per_image"),
-    *("dtype", "autocast", "teacher_classes"),
+    *("fingerprint", "policy", "view_policy", "view_seed", "view_version", "views_per_image"),
+    *("dtype", "autocast"),
 )
 """What a parent record says of a cache beside its teacher, as far as students may depend on it."""
 

@@ -16,7 +16,7 @@ from ..cache import Cache
 from ..data import Data
 from . import caches as teacher_caches
 
-SETTING = ("teacher_setting", "teacher_classes", "view_version", "autocast")
+SETTING = ("teacher_setting", "policy", "view_version", "autocast")
 """Attributes of a cache that a run's identity needs; caches of 0.1.0 lack the first."""
 
 

@@ -239,6 +239,7 @@ def _finish(run: Run, prepared: Prepared, training: Training, keeper: _Keeper) -
     write_per_class(run.per_class, scores)
     run.update(
         status="done",
+        data=data_record(data),
         weights_sha256=models.weights_sha256(run.weights),
         parameters=models.describe(network).parameters,
         train_images=len(data.train.labels if members is None else members),

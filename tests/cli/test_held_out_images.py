@@ -79,6 +79,8 @@ def test_what_does_not_fit_is_refused(ltkd, folder, story):
     assert (said.code, "held no images out" in said.err) == (2, True)
     said = ltkd("eval", "1", "--images", "training")
     assert (said.code, "test or validation" in said.err) == (2, True)
+    said = ltkd("eval", "1", "--on", "validation")
+    assert (said.code, "--images" in said.err) == (2, True)
     said = ltkd("eval", next(Path("runs").glob("*/*.h5")), "--images", "validation")
     assert (said.code, "test set only" in said.err) == (2, True)
 

@@ -60,6 +60,7 @@ OTHER = [
     ("parents.0.fingerprint", "f" * 64),
     ("parents.0.view_policy", "crop-flip"),
     ("parents.0.view_seed", 1),
+    ("parents.0.policy", ["crop", "flip"]),
     ("parents.0.view_version", 0),
     ("parents.0.views_per_image", 5),
     ("parents.0.dtype", "uint8"),
@@ -99,7 +100,7 @@ def test_another_seed_of_student_or_teacher_is_another_draw(told, record, path):
 
 def of_first_release(told, record, **fields):
     """The student as version 0.1.0 recorded it, with changed fields of its cache."""
-    later = ("teacher_setting", "teacher_classes", "view_version", "autocast", "dtype")
+    later = ("teacher_setting", "policy", "view_version", "autocast", "dtype")
     parent = {name: value for name, value in record["parents"][0].items() if name not in later}
     return changed(told, record, "parents", [{**parent, **fields}])
 

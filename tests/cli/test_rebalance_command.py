@@ -242,6 +242,7 @@ def test_a_cosine_head_has_nothing_that_the_others_could_change(root, capsys, st
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
+        (["--how", "crt"], 2, "--strategy"),
         (["--strategy", "bkd"], 2, "crt, lws, mislas, tau-norm, logit-adjust"),
         (["--strategy", "crt", "--strength", "1"], 2, "tau-norm and logit-adjust, not for crt"),
         (["--strategy", "mislas", "--strength", "1"], 2, "--smooth-head"),
