@@ -7,7 +7,7 @@ A policy says what the function is: a list of steps, typed as `crop+flip+cutout:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,19 +19,9 @@ from ..errors import CacheError, CacheMismatch, UsageError, command
 from . import resize
 from .contract import CropStep, MixStep, PixelStep, Step
 from .draws import Draws, send
-from .finding import all_names, read_step
 from .mixing import Mixing, mix, plan
 from .resize import Sources, crop_resize, frame, sizes_of, some
-
-SHORT_NAMES = {
-    "none": "none",
-    "crop-flip": "crop+flip",
-    "cifar": "crop+flip",
-    "cifar-strong": "crop+flip+autoaugment:cifar10+cutout:16",
-    "imagenet": "rrc+flip+jitter:0.4",
-    "imagenet-strong": "rrc+flip+jitter:0.4+randaugment:2:30:0.5",
-}
-"""Names of published policies; docs/views.md says whose. `crop-flip` is the old name of `cifar`."""
+from .spec import read
 
 VIEW_VERSION = 1
 """Version of the views in caches of format 1, which had only `none`, `crop` and `crop-flip`."""
@@ -147,27 +137,6 @@ ViewPolicy = Policy
 def parse_policy(text: str, seed: int = 0) -> Policy:
     """The policy that was typed; UsageError with the list of steps where it cannot be read."""
     return Policy(text, seed)
-
-
-def read(text: str) -> tuple[Step, ...]:
-    """The steps of a policy, checked one by one and against each other."""
-    steps = tuple(map(read_step, _expanded(text)))
-    names = [step.name() for step in steps]
-    ranks = [_RANKS[kind] for step in steps for kind in _RANKS if isinstance(step, kind)]
-    for place, step in enumerate(steps):
-        if names.index(step.name()) < place:
-            raise _misplaced(text, f"{step.name()} is in it twice")
-        if ranks[place] < max(ranks[:place], default=0):
-            where = "comes first" if isinstance(step, CropStep) else "cannot come after mixing"
-            raise _misplaced(text, f"{step.name()} {where}")
-    return steps
-
-
-def _expanded(text: str) -> Iterator[str]:
-    """The steps as they are typed, those of short names included."""
-    for item in text.split("+"):
-        if item != "none":
-            yield from SHORT_NAMES.get(item, item).split("+")
 
 
 def frame_views(
@@ -291,14 +260,3 @@ def _checked(record: Any, source: str) -> tuple[str, int, Mapping[str, Any]]:
         if isinstance(spec, str) and type(seed) is int and isinstance(versions, Mapping):
             return spec, seed, versions
     raise CacheError(f"{source} does not say which views its outputs are for.", _AGAIN)
-
-
-def _misplaced(text: str, problem: str) -> UsageError:
-    return UsageError(
-        f"The policy {text!r} cannot be followed: {problem}. Steps: {', '.join(all_names())}.",
-        "--policy crop+flip",
-    )
-
-
-_RANKS: dict[type[Step], int] = {CropStep: 0, PixelStep: 1, MixStep: 2}
-"""Where a kind of step stands in a policy."""

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ltkd_cli.views.finding import all_names, find
-from ltkd_cli.views.policy import SHORT_NAMES, Policy, render
+from ltkd_cli.views.policy import Policy, render
+from ltkd_cli.views.spec import SHORT_NAMES
 
 PAGE = Path(__file__).parents[2] / "docs" / "views.md"
 
