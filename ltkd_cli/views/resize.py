@@ -106,15 +106,15 @@ def frame(images: Sources, size: tuple[int, int], margin: float) -> Tensor:
     by_height = size[0] * widths >= size[1] * heights  # the height is what limits the resize
     short = torch.where(by_height, heights, widths)
     least = torch.where(by_height, size[0], size[1])
-    resized = short.minimum((least * margin + 1e-6).long()).maximum(least)
+    resized = short.minimum((least * margin + 1e-6).long()).maximum(least).double()
     rows = _centred(heights, resized * heights / short, size[0])
     columns = _centred(widths, resized * widths / short, size[1])
     return _resize(images, rows, columns, size)
 
 
 def _centred(sides: Tensor, resized: Tensor, wanted: int) -> Windows:
-    """The middle `wanted` pixels of sides, int64 [B], that are resized to whole pixels."""
-    whole = resized.double().floor().clamp(min=wanted)
+    """The middle `wanted` pixels of sides that are resized to whole pixels, both [B]."""
+    whole = resized.floor().clamp(min=wanted)
     scale = sides / whole
     before = ((whole - wanted) / 2).round()
     return Windows(before * scale, scale, torch.zeros_like(scale), sides.double())
