@@ -211,7 +211,7 @@ def test_what_does_not_fit_is_refused_before_any_process_begins(
 def test_images_are_decoded_before_the_first_process_begins(ltkd, empty, begun, monkeypatch):
     for path in (f"{split}/{name}/1.png" for split in ("train", "test") for name in "abc"):
         (empty / "images" / path).parent.mkdir(parents=True)
-        Image.new("RGB", (8, 8), "red").save(empty / "images" / path)
+        Image.new("RGB", (8, 8), "red" if "train" in path else "blue").save(empty / "images" / path)
     decoded = []
 
     class Seen(Begun):
@@ -224,7 +224,7 @@ def test_images_are_decoded_before_the_first_process_begins(ltkd, empty, begun, 
     images = ("--data", "images", "--image-size", "8", "--method", "ce")
     said = ltkd("distill", *TINY, *images, "--seeds", "1,2", "--at-once", "2")
     assert said.code == 1
-    assert decoded == [2, 2]
+    assert set(decoded) == {2}
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
