@@ -50,7 +50,12 @@ class Loader:
     """Seed of the colour jitter of a teacher's images; None for none."""
 
     def sample_epoch(self, sampler: str, seed: int, epoch: int) -> Draws:
-        """Rows and views of an epoch, limited to the views that every cache holds."""
+        """Rows and views of an epoch, limited to the views that every cache holds.
+
+        Raises CacheDamaged where the file of a cache was changed since it was opened.
+        """
+        for cache in self.caches:
+            cache.check_unchanged()
         labels, views = self.image_set.labels, self._view_counts()
         if self.subset is None:
             return draw_epoch(labels, sampler, seed, epoch, views)

@@ -1,11 +1,14 @@
 """The training data on its device; batches with teacher outputs are tested in commands/."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from small_training import CPU
 
 from ltkd_cli.cache import Cache, CacheWriter, Layout
+from ltkd_cli.errors import CacheDamaged
 from ltkd_cli.training.loader import bytes_to_keep, open_loader
 from ltkd_cli.views.jitter import jitter
 from ltkd_cli.views.policy import ViewPolicy, to_float, view
@@ -86,6 +89,18 @@ def test_samples_only_views_that_every_cache_holds(digits, views, tmp_path):
     for sampler in ("instance", "class-balanced"):
         sampled = torch.cat([loader.sample_epoch(sampler, 0, epoch).views for epoch in range(3)])
         assert sampled.unique().tolist() == [0, 1]
+
+
+def test_a_cache_that_changes_in_training_stops_it_at_the_next_epoch(digits, tmp_path):
+    path = tmp_path / "cache.h5"
+    loader = opened(digits, (cache_of(path, digits, 2),))
+    loader.sample_epoch("instance", 0, 0)
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"?")
+    with pytest.raises(CacheDamaged) as found:
+        loader.sample_epoch("instance", 0, 1)
+    assert str(path) in found.value.problem
 
 
 def test_jitters_colours_after_the_view_where_it_is_told_to(digits):
