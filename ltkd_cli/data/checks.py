@@ -14,6 +14,9 @@ from .failures import name_some
 from .files import Listing
 from .imageset import ImageSet
 
+SHOWN_PLACES = 4
+"""Copies of an image that a message names."""
+
 TRAIN, TEST = 0, 1
 """Numbers of the first two splits."""
 
@@ -57,8 +60,10 @@ class Same:
         return {splits[split].label(row) for split, row in self.places}
 
     def in_words(self, splits: Sequence[Marked]) -> str:
-        """`train/cat/1.png (cat) = test/dog/7.png (dog)`, with the first two of them."""
-        return " = ".join(_in_words(splits[split], row) for split, row in self.places[:2])
+        """`train/cat/1.png (cat) = test/dog/7.png (dog)`, with the first few of them."""
+        shown = self.places[:SHOWN_PLACES]
+        words = " = ".join(_in_words(splits[split], row) for split, row in shown)
+        return f"{words} = ..." if len(self.places) > SHOWN_PLACES else words
 
 
 def same_images(splits: Sequence[Marked]) -> list[Same]:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import write_atomically
+from ..files import open_regular, write_atomically
 from .failures import Failure, failure, unreadable
 from .store import cache_folder
 
@@ -109,7 +109,8 @@ def _table_path(names: Iterable[str]) -> Path:
 def _read(path: Path, count: int) -> tuple[Contents, Stamps] | None:
     """Hashes and stamps of a table; None where there is none, or not the one that was written."""
     try:
-        data = path.read_bytes()
+        with os.fdopen(open_regular(path), "rb") as file:
+            data = file.read()
     except OSError:
         return None
     whole = len(MAGIC) + count * 64 + 32

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..files import free_space, replacing
+from ..files import free_space, open_regular, replacing
 from . import store
 from .contents import Progress as Progress  # where commands look for it
 from .decode import DECODE_VERSION, Pixels, attempt, quietly, threads
@@ -80,7 +80,7 @@ def _stored(files: EncodedImages, size: int) -> StoredImages | None:
     path, header = _stored_path(files, size), _header(files, size)
     end = len(header) + _bytes(files, size)
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             found = os.fstat(file.fileno())
             whole = found.st_size == end + _trailer_bytes(files)
             if not whole or file.read(len(header)) != header:

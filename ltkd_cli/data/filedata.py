@@ -70,7 +70,7 @@ def data_of_splits(splits: Splits, progress: Progress | None) -> Data:
 def _validation(splits: Splits, held: Listing | None) -> Listing | None:
     """The validation split: what the set brings along, or what was held out."""
     if held is None:
-        return splits.validation
+        return splits.validation and replace(splits.validation, split=SPLIT)
     if splits.validation is not None:
         raise UsageError(
             f"{splits.spec.data} has a validation split of its own, so none is held out.",

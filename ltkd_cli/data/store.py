@@ -13,7 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from ..errors import DataError
-from ..files import PARTIAL, write_atomically
+from ..files import PARTIAL, open_regular, write_atomically
 
 LEFT_BEHIND_SECONDS = 86_400
 """Age at which an unfinished file is taken to belong to a process that was killed."""
@@ -74,7 +74,8 @@ def cannot_write(error: OSError) -> DataError:
 def _numbers(path: Path, count: int) -> list[float] | None:
     """The numbers in a file; None where it is not what `remembered` wrote."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        with os.fdopen(open_regular(path), encoding="utf-8") as file:
+            kept = json.load(file)
         numbers = json.loads(kept["numbers"]) if kept["sha256"] == _sha256(kept["numbers"]) else []
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

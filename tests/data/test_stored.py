@@ -1,6 +1,7 @@
 """Decoded images and remembered numbers in the cache folder are what was written, or not used."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -131,6 +132,22 @@ def test_numbers_of_another_shape_are_found_anew(make_folder, text):
     found = load(spec)
     assert (found.mean, found.std, found.spec) == (expected.mean, expected.std, expected.spec)
     assert all("sha256" in json.loads(path.read_text()) for path in paths)
+
+
+@pytest.mark.parametrize("ending", ["npy", "json", "table"])
+def test_a_pipe_in_the_cache_folder_is_replaced_by_what_belongs_there(make_folder, ending):
+    spec = DataSpec(str(make_folder([3, 3])))
+    expected = load(spec)
+    kept = expected.train.images.resident.clone()
+    paths = list(store.cache_folder().glob(f"*.{ending}"))
+    assert paths
+    for path in paths:
+        path.unlink()
+        os.mkfifo(path)
+    found = load(spec)
+    assert (found.mean, found.train.fingerprint) == (expected.mean, expected.train.fingerprint)
+    assert torch.equal(found.train.images.resident, kept)
+    assert all(path.is_file() for path in paths)
 
 
 def test_a_changed_digit_of_a_remembered_number_is_noticed(make_folder):
