@@ -20,6 +20,7 @@ from . import export as exporting
 from . import info
 from . import rebalance as rebalancing
 from . import train as training
+from . import views as viewing
 from .help import Command, Group
 
 # Typer raises its usage errors by this class, whichever copy of Click it carries.
@@ -45,6 +46,7 @@ app.command(cls=Command, rich_help_panel="What there is")(scoring.runs)
 app.command(cls=Command, rich_help_panel="What there is")(info.methods)
 app.command(cls=Command, rich_help_panel="What there is")(info.data)
 app.command(cls=Command, rich_help_panel="What there is")(examining.doctor)
+app.command(cls=Command, rich_help_panel="What there is")(viewing.views)
 app.add_typer(exporting.cache, name="cache", rich_help_panel="What there is")
 
 

@@ -1,1 +1,1 @@
-"""A view of an image as a pure function of its number."""
+"""Views: the pixels of an image as a pure function of (policy, row, view number)."""

@@ -1,8 +1,12 @@
+import json
+
 import pytest
 import torch
 
+from ltkd_cli.errors import CacheError, CacheMismatch, UsageError
 from ltkd_cli.rng import counter_hash
-from ltkd_cli.views.policy import POLICIES, ViewPolicy, view
+from ltkd_cli.views.finding import all_names
+from ltkd_cli.views.policy import POLICIES, Policy, ViewPolicy, parse_policy, view
 
 IMAGES = torch.randint(1, 256, (64, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
 ROWS = torch.arange(64) + 1000
@@ -41,7 +45,7 @@ def test_agrees_with_the_definition_image_by_image(name, size):
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_view_zero_is_the_untouched_image(name):
+def test_view_zero_is_the_clean_image(name):
     assert torch.equal(view(IMAGES, ROWS, torch.zeros_like(ROWS), ViewPolicy(name)), IMAGES)
 
 
@@ -87,3 +91,104 @@ def test_frozen_pixels_keep_old_caches_true():
     seen = view(ramp, torch.tensor([14]), torch.tensor([5]), ViewPolicy("crop-flip", seed=1))
     weights = torch.arange(3 * 32 * 32).remainder(97)
     assert int((seen.flatten().long() * weights).sum()) == 15868482
+
+
+@pytest.mark.parametrize(
+    ("typed", "spec"),
+    [
+        ("none", "none"),
+        ("crop", "crop"),
+        ("crop-flip", "crop+flip"),
+        ("cifar", "crop+flip"),
+        ("cifar-strong", "crop+flip+autoaugment:cifar10+cutout:16"),
+        ("cifar+mixup:0.20", "crop+flip+mixup:0.2:1"),
+        ("crop:4", "crop:4"),
+        ("rrc", "rrc:0.08"),
+        ("imagenet", "rrc:0.08+flip+jitter:0.4"),
+        ("jitter:0.4:0.4:0.4:0", "jitter:0.4"),
+        ("randaugment:2:9:1.0", "randaugment:2:9:1"),
+        ("randaugment", "randaugment:2:9:1"),
+        ("erasing:0.25", "erasing:0.25"),
+        ("rotation:15.5", "rotation:15.5"),
+    ],
+)
+def test_every_policy_has_one_spelling_which_reads_as_itself(typed, spec):
+    policy = parse_policy(typed, seed=3)
+    assert policy.spec == spec
+    assert policy == Policy(spec, 3)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("", "+", "crop++flip", "crpo", "crop+nosuch:3", "none:1", "contract", "Crop"),
+        *("crop:0", "crop:1.5", "crop:x", "crop:4:4", "crop:"),
+        *("flip:1", "rotation", "rotation:181", "rotation:nan", "rotation:inf"),
+        *("rrc:0", "rrc:1.1", "rrc:-1", "flip+rrc", "crop+rrc"),
+        *("jitter", "jitter:-1", "jitter:0.4:0.4", "jitter:0.1:0.1:0.1:0.6", "greyscale:2"),
+        *("autoaugment:cifar100", "autoaugment:imagenet:2", "randaugment:0", "randaugment:2:31"),
+        *("trivialaugment:1", "cutout", "cutout:1", "cutout:-16", "erasing:1.01"),
+        *("crop+crop", "flip+cifar", "mixup+crop", "cutmix+mixup+cutmix"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_list_of_steps(typed):
+    with pytest.raises(UsageError) as error:
+        Policy(typed)
+    for name in all_names():
+        assert name in error.value.problem
+
+
+def test_says_which_step_and_which_argument_are_wrong():
+    with pytest.raises(UsageError) as error:
+        Policy("crop+flip+cutout:many")
+    assert "cutout:many" in error.value.problem
+    assert "'many'" in error.value.problem
+
+
+def test_knows_whether_its_views_are_mixtures_and_whether_they_differ():
+    assert Policy("cifar+mixup").is_mixed
+    assert not Policy("cifar-strong").is_mixed
+    assert Policy("flip").has_views
+    assert not Policy("none").has_views
+
+
+def test_is_the_same_after_a_round_trip_through_a_cache():
+    policy = Policy("rrc:0.2+flip+jitter:0.123456789:0.2:0.3:0.1+mixup:0.2", seed=9)
+    record = json.loads(json.dumps(policy.as_json()))
+    assert Policy.from_json(record, "cache.h5") == policy
+    assert set(record["versions"]) == {"resize", "rrc", "flip", "jitter", "mixup"}
+
+
+@pytest.mark.parametrize("name", ["crop", "resize"])
+@pytest.mark.parametrize("version", [0, 2, None, "1"])
+def test_a_cache_of_other_pixels_is_refused(name, version):
+    record = Policy("cifar").as_json()
+    record["versions"] |= {name: version}
+    with pytest.raises(CacheMismatch) as error:
+        Policy.from_json(record, "old.h5")
+    assert "old.h5" in error.value.problem
+    assert name in error.value.problem
+
+
+def test_a_cache_with_a_step_from_elsewhere_is_refused():
+    record = {"spec": "crop+swirl:3", "seed": 0, "versions": {"crop": 1, "swirl": 1}}
+    with pytest.raises(CacheMismatch) as error:
+        Policy.from_json(record, "new.h5")
+    assert "new.h5" in error.value.problem
+    assert "swirl" in error.value.problem
+
+
+@pytest.mark.parametrize(
+    "record",
+    [None, [], "crop", {}, {"spec": 3, "seed": 0, "versions": {}}, {"spec": "crop", "seed": "0"},
+     {"spec": "crop", "seed": 0, "versions": 1}, {"spec": "crop", "seed": True, "versions": {}}],
+)  # fmt: skip
+def test_a_record_that_is_no_policy_is_an_error_that_names_the_file(record):
+    with pytest.raises(CacheError) as error:
+        Policy.from_json(record, "broken.h5")
+    assert "broken.h5" in error.value.problem
+
+
+def test_photographs_without_an_output_size_are_refused():
+    with pytest.raises(ValueError, match="size"):
+        view([IMAGES[0]], ROWS[:1], VIEWS[:1], Policy("rrc"))

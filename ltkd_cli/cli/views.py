@@ -1,0 +1,45 @@
+"""`ltkd views`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import options
+
+
+@options.with_data
+def views(
+    *,
+    spec: Annotated[
+        str | None,
+        typer.Argument(metavar="SPEC", help="The images, as for --data.", show_default="digits-lt"),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="View policy: steps joined by +, or a short name.", show_default="the data set's"
+        ),
+    ] = None,
+    view_seed: options.ViewSeed = 0,
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("views.png"),
+    count: Annotated[int, typer.Option("--images", help="Rows: images of different classes.")] = 8,
+    number: Annotated[int, typer.Option("--views", help="Columns: views from 0 on.")] = 8,
+    images: dict[str, Any],
+) -> None:
+    """Draw what a view policy does: a row for each image, a column for each view."""
+    from .. import console
+    from ..console.contact_sheet import write_contact_sheet
+    from ..data import DataSpec, load
+    from ..views.policy import parse_policy
+
+    chosen = parse_policy(policy, view_seed) if policy is not None else None
+    given = {options.DATA_FIELDS[key]: value for key, value in images.items()}
+    if spec is not None:
+        given["data"] = spec
+    data = load(DataSpec(**given), console.decoding)
+    chosen = chosen or parse_policy(data.views, view_seed)
+    write_contact_sheet(data.train, chosen, out, count, number)
+    console.result(f"{out}: views 0 to {number - 1} of {data.name} by {chosen.spec}")

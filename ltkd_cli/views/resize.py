@@ -1,0 +1,184 @@
+"""Resizing a part of each image to one size: bilinear with antialiasing, one box for each image.
+
+A resize is two small matrices for each image, one along the width and one along the height.
+Their weights are whole numbers of 1/16,384 or finer and pixels are rounded to grey levels
+after each of the two, as PyTorch resizes uint8 images on a CPU. All sums stay below 2^24, so
+they are exact in float32 in whatever order they are added: the pixels are the same in any
+batch, on any number of threads and on any device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .draws import send
+
+VERSION = 1
+"""Changes whenever the same windows give other pixels."""
+
+MARGIN = 256 / 224
+"""Short side that a photograph is resized to before its centre is cropped, by output size."""
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Images of their own sizes in one tensor, each in the upper left corner of its place."""
+
+    pixels: Tensor
+    """uint8 [B, 3, H, W]."""
+    heights: Tensor
+    """int64 [B] on the host."""
+    widths: Tensor
+    """int64 [B] on the host."""
+
+
+Sources = Tensor | Sequence[Tensor] | Padded
+"""Images uint8 [B, 3, H, W] of one size, or B images of their own sizes, [3, H, W] or padded."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where the outputs' pixels lie along one axis of the sources; all float64 [B] on the host.
+
+    Output pixel i has its centre at origin + (i + 0.5) * scale, and is a mean of source pixels
+    between `low` and `high`.
+    """
+
+    origin: Tensor
+    scale: Tensor
+    low: Tensor
+    high: Tensor
+
+    def of(self, place: int, shift: int = 0) -> Windows:
+        """The window of one image, as a batch of one, after its source lost `shift` pixels."""
+        part = slice(place, place + 1)
+        low, high = self.low[part] - shift, self.high[part] - shift
+        return Windows(self.origin[part] - shift, self.scale[part], low, high)
+
+
+def sizes_of(images: Sources) -> tuple[Tensor, Tensor]:
+    """Heights and widths of source images: int64 [B] each, on the host."""
+    if isinstance(images, Tensor):
+        height, width = images.shape[-2:]
+        return torch.full((len(images),), height), torch.full((len(images),), width)
+    if isinstance(images, Padded):
+        return images.heights, images.widths
+    sides = torch.tensor([image.shape[-2:] for image in images], dtype=torch.long).view(-1, 2)
+    return sides[:, 0], sides[:, 1]
+
+
+def some(images: Sources, places: Tensor) -> Sources:
+    """The images at `places`, int64 on the host."""
+    if isinstance(images, Tensor):
+        return images[send(places, images.device)]
+    if isinstance(images, Padded):
+        pixels = images.pixels[send(places, images.pixels.device)]
+        return Padded(pixels, images.heights[places], images.widths[places])
+    return [images[place] for place in places.tolist()]
+
+
+def crop_resize(images: Sources, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """The boxes of images, resized to `size` (height and width): uint8 [B, 3, *size].
+
+    `boxes` are top, left, height and width, int64 [B, 4] on the host. No pixel outside of its
+    box has a part in the result, as in torchvision's `resized_crop`.
+    """
+    top, left, height, width = boxes.double().unbind(1)
+    rows = Windows(top, height / size[0], top, top + height)
+    columns = Windows(left, width / size[1], left, left + width)
+    return _resize(images, rows, columns, size)
+
+
+def frame(images: Sources, size: tuple[int, int], margin: float) -> Tensor:
+    """The clean view of source images: uint8 [B, 3, *size].
+
+    The short side is resized to `margin` times the output's and the centre is cropped, as
+    torchvision's `resize` and `center_crop` do. An image that is smaller than that is enlarged
+    by no more than it takes to fill the output, so one of the output's size stays as it is.
+    """
+    if isinstance(images, Tensor) and tuple(images.shape[-2:]) == size:
+        return images
+    heights, widths = sizes_of(images)
+    by_height = size[0] * widths >= size[1] * heights  # the height is what limits the resize
+    short = torch.where(by_height, heights, widths)
+    least = torch.where(by_height, size[0], size[1])
+    resized = short.minimum((least * margin + 1e-6).long()).maximum(least).double()
+    rows = _centred(heights, resized * heights / short, size[0])
+    columns = _centred(widths, resized * widths / short, size[1])
+    return _resize(images, rows, columns, size)
+
+
+def _centred(sides: Tensor, resized: Tensor, wanted: int) -> Windows:
+    """The middle `wanted` pixels of sides that are resized to whole pixels, both [B]."""
+    whole = resized.floor().clamp(min=wanted)
+    scale = sides / whole
+    before = ((whole - wanted) / 2).round()
+    return Windows(before * scale, scale, torch.zeros_like(scale), sides.double())
+
+
+def _resize(images: Sources, rows: Windows, columns: Windows, size: tuple[int, int]) -> Tensor:
+    if isinstance(images, Padded):
+        images = images.pixels
+    if isinstance(images, Tensor):
+        return _resize_batch(images, rows, columns, size)
+    parts = [
+        _resize_batch(*_needed(image[None], rows, columns, place), size)
+        for place, image in enumerate(images)
+    ]
+    return torch.cat(parts)
+
+
+def _needed(
+    image: Tensor, rows: Windows, columns: Windows, place: int
+) -> tuple[Tensor, Windows, Windows]:
+    """An image without the rows and columns that have no part in the result."""
+    top, bottom = int(rows.low[place]), int(rows.high[place])
+    left, right = int(columns.low[place]), int(columns.high[place])
+    part = image[..., top:bottom, left:right]
+    return part, rows.of(place, top), columns.of(place, left)
+
+
+def _resize_batch(images: Tensor, rows: Windows, columns: Windows, size: tuple[int, int]) -> Tensor:
+    """Both passes over images uint8 [B, 3, H, W], widths first."""
+    # Reduced precisions of matrix products would not hold the weights.
+    exact = torch.get_float32_matmul_precision() == "highest"
+    kind = torch.float32 if exact else torch.float64
+    height, width = images.shape[-2:]
+    with torch.autocast(images.device.type, enabled=False):
+        along, unit = _weights(columns, size[1], width, images.device, kind)
+        narrow = images.flatten(1, 2).to(kind) @ along.transpose(1, 2)
+        narrow = _levels(narrow, unit).view(len(images), 3, height, size[1])
+        down, unit = _weights(rows, size[0], height, images.device, kind)
+        return _levels(down[:, None] @ narrow, unit[..., None]).to(torch.uint8)
+
+
+def _weights(
+    windows: Windows, count: int, length: int, device: torch.device, kind: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Weights of `length` source pixels in `count` output pixels, in units of 1 / unit.
+
+    Whole numbers [B, count, length], and the unit [B, 1, 1], a power of two: the largest, from
+    2^14 to 2^16, with which the weights stay below 2^15.
+    """
+    origin, scale, low, high = (
+        send(value, device)[:, None, None]
+        for value in (windows.origin, windows.scale, windows.low, windows.high)
+    )
+    numbers = torch.arange(max(count, length), device=device, dtype=torch.float64) + 0.5
+    centre = origin + numbers[:count, None] * scale
+    pixel = numbers[:length]
+    near = 1 - (pixel - centre).abs() / scale.clamp(min=1)
+    near = near.clamp_(min=0) * ((pixel > low) & (pixel < high))
+    shares = near / near.sum(2, keepdim=True)
+    highest = shares.amax((1, 2), keepdim=True) * 2**15 + 0.5
+    unit = 2.0 ** (14 + (highest < 2**15).double() + (highest < 2**14).double())
+    return (shares * unit).add_(0.5).floor_().to(kind), unit.to(kind)
+
+
+def _levels(sums: Tensor, unit: Tensor) -> Tensor:
+    """Weighted sums rounded to grey levels from 0 to 255."""
+    return ((sums + unit / 2) / unit).floor_().clamp_(0, 255)

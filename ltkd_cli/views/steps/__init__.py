@@ -1,0 +1,1 @@
+"""The steps of policies: one file each, named as the step is typed."""
