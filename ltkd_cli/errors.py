@@ -19,8 +19,31 @@ LtkdError               1    an expected failure
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import dataclass
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff"  # control characters, bytes that are not UTF-8
+    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"  # line ends, changes of direction
+)
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with what a terminal would obey, or could not show, as `\\x1b`; but for `keep`.
+
+    Whatever was read from a file goes through here on its way to the screen.
+    """
+    return _UNPRINTABLE.sub(lambda found: _escaped(found[0], keep), text)
+
+
+def _escaped(character: str, keep: str) -> str:
+    if character in keep:
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte of a name that is not UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -22,6 +25,9 @@ import filelock
 PARTIAL = ".partial"
 """How the name of a file ends that is not whole yet."""
 
+
+SECONDS_BETWEEN_TRIES = 0.02
+"""Of a lock that another process holds."""
 
 MAX_LOCK = 4096
 """Bytes of a lock file that are read; what names a holder takes about a hundred."""
@@ -105,6 +111,22 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = True) -
     raise OSError(errno.EINVAL, "Not a regular file", str(path))
 
 
+def read_regular(path: Path, limit: int | None = None) -> bytes:
+    """The bytes of a regular file; OSError for anything else, or above `limit` bytes."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if limit is not None and size > limit:
+            raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", str(path))
+        return file.read()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a killed process left of `replacing`, from a folder that nobody else writes."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"\.[0-9a-f]{16}" + re.escape(PARTIAL), path.name):
+            path.unlink(missing_ok=True)
+
+
 def write_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
     """Writes every byte at its place; a disk that takes only some of them is an OSError."""
     rest = memoryview(data).cast("B")
@@ -142,6 +164,27 @@ def exists(path: Path) -> bool:
 def free_space(folder: Path) -> int:
     """Bytes that may still be written to the disk of a folder."""
     return shutil.disk_usage(folder).free
+
+
+@contextmanager
+def folder_locked(folder: Path, seconds: float = 0.0, *, shared: bool = False) -> Iterator[bool]:
+    """Holds the kernel's lock on a folder itself; Locked where it is not to be had in `seconds`.
+
+    Unlike a lock file it leaves nothing behind in any case, and can be asked for in a folder
+    that may only be read. Yields False on a file system without such locks, where nothing is
+    held. With `shared`, only those who want it alone are kept away.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        deadline = time.monotonic() + seconds
+        while (held := _try_lock(descriptor, kind)) is None:
+            if time.monotonic() >= deadline:
+                raise Locked(None)  # nobody is named
+            time.sleep(SECONDS_BETWEEN_TRIES)
+        yield held
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -218,3 +261,14 @@ def _refuse_foreign(path: Path) -> None:
         return
     if content and not content.startswith(b"{"):
         raise FileExistsError(errno.EEXIST, "It is not a lock", str(path))
+
+
+def _try_lock(descriptor: int, kind: int) -> bool | None:
+    """True where the lock is held now, None where another has it, False where there are none."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return False
+    return True

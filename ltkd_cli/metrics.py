@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .data.groups import GROUP_NAMES, Groups
 from .errors import CheckpointError, DataError, DataMismatch
-from .runs import write_atomically
+from .files import write_atomically
 
 CONFIDENCE = 0.95
 """Of every interval."""

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import warnings
 
 import numpy as np
@@ -311,4 +312,11 @@ def test_per_class_file_keeps_class_names_with_commas_and_quotes(tmp_path):
     names = ['wolf, "grey"', *NAMES[1:]]
     write_per_class(tmp_path / "c.csv", score(*draw(), GROUPS, names, COUNTS))
     with (tmp_path / "c.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["name"] == names[0]
+
+
+def test_per_class_file_keeps_class_names_that_are_not_utf_8(tmp_path):
+    names = [os.fsdecode(b"caf\xe9"), *NAMES[1:]]
+    write_per_class(tmp_path / "c.csv", score(*draw(), GROUPS, names, COUNTS))
+    with (tmp_path / "c.csv").open(newline="", errors="surrogateescape") as file:
         assert next(csv.DictReader(file))["name"] == names[0]

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..errors import Interrupted, LtkdError
+from ..errors import Interrupted, LtkdError, printable
 from . import doctor as examining
 from . import evaluate as scoring
 from . import export as exporting
@@ -122,6 +122,7 @@ def _hang_up() -> int:
 
 def _report(problem: str, hint: str, what: str = "error") -> None:
     """An error on stderr, in colour on a terminal; without rich, so that it comes at once."""
+    problem, hint = printable(problem, keep="\n"), printable(hint, keep="\n")
     coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     bold, red, end = ("\x1b[1m", "\x1b[1;31m", "\x1b[0m") if coloured else ("", "", "")
     sys.stderr.write(f"{red}{what}:{end} {problem}\n")

@@ -59,10 +59,10 @@ def runs(
     from .. import console
     from .. import runs as run_folders
 
-    found, broken = run_folders.survey(runs)
+    found, odd = run_folders.survey(runs)
     if as_json:
         console.document([{**run.record, "name": run.name, "status": run.status} for run in found])
     else:
         console.print_runs(found, runs)
-    for error in broken:
-        console.caution(f"{error.problem} To put it aside: {error.hint}")
+    for error in odd:
+        console.caution(f"{error.problem} Try: {error.hint}")

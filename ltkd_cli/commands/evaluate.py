@@ -148,14 +148,14 @@ def _threshold(text: str) -> tuple[str, float]:
 
 def _score_run(run: Run, device_name: str, on: str) -> Generator[Event, None, Scored]:
     run.require_done()
-    settings = TrainSettings.from_json(run.settings)
+    settings = TrainSettings.of(run)
     device = devices.open_device(device_name)
     data = load(settings.data)
     check_classes(run, data)
     images = _images(run, data, on)
     if not images.matches(run.record["data"].get(on)):
         yield Warned(f"The {on} images of {data.name} are not those that {run.name} was scored on.")
-    network = models.load(run.weights).to(device)
+    network = models.load(run.weights, run.verified_weights()).to(device)
     scores = score_on(images, network, data, device)
     return Scored(
         name=run.name,

@@ -64,7 +64,7 @@ def export_logits(
     run.require_done()
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
-    spec = with_images(TrainSettings.from_json(run.settings).data, images)
+    spec = with_images(TrainSettings.of(run).data, images)
     data = load(spec, progress)
     yield from map(Warned, data.warnings)
     if not data.train.matches(run.record["data"]["train"]):
@@ -73,7 +73,7 @@ def export_logits(
             "its answers are honest only for images of its own classes."
         )
     check_classes(run, data)
-    network = models.load(run.weights).to(device)
+    network = models.load(run.weights, run.verified_weights()).to(device)
     policy, views = _policy_and_views(run, settings)
     path = settings.output or run.path / f"cache-{policy.name}-{views}.h5"
     layout = _layout(data, views, network.width if settings.features else 0, settings.dtype)
@@ -171,7 +171,7 @@ def _attributes(
         "view_seed": policy.seed,
         "view_version": VIEW_VERSION,
         "teacher_run": run.name,
-        "teacher_sha256": models.weights_sha256(run.weights),
+        "teacher_sha256": run.record["weights_sha256"],
         "teacher_model": dataclasses.asdict(network.spec),
         "teacher_method": run.method,
         "teacher_classes": _classes(run),
@@ -197,7 +197,7 @@ def _scores(run: Run, data: Data, network: models.Network, device: torch.device)
 
 def _classes(run: Run) -> list[int]:
     """Classes that an expert was trained on; empty for a teacher of all classes."""
-    group = TrainSettings.from_json(run.settings).classes
+    group = TrainSettings.of(run).classes
     if group == "all":
         return []
     of_class = run.record["data"]["groups"]["of_class"]

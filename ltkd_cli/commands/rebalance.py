@@ -154,14 +154,14 @@ def _check(asked: Rebalancing) -> None:
 def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> Source:
     run.require_done()
     device = devices.open_device(asked.device)
-    network = models.load(run.weights).to(device).eval()
+    network = models.load(run.weights, run.verified_weights()).to(device).eval()
     if asked.how != "crt" and not isinstance(network.head, nn.Linear):
         raise MethodError(
             f"{run.name} ends in a cosine head, which knows neither a bias nor a length of a "
             f"class's weights, so {asked.how} has nothing to change.",
             f"ltkd rebalance {quote(str(run.path))} --how crt",
         )
-    settings = TrainSettings.from_json(run.settings)
+    settings = TrainSettings.of(run)
     if settings.classes != "all":
         raise MethodError(
             f"{run.name} learned the {settings.classes} classes alone, and a second stage is for "
@@ -206,8 +206,7 @@ def _write(
     parent, network, data = source.run, source.network, source.data
     scores = score_on_test(network, data, source.device)
     label = f"{stage['how']}-{parent.settings['model']}"
-    run = runs.create(root, "rebalance", label, parent.settings, name)
-    try:
+    with runs.creating(root, "rebalance", label, parent.settings, name) as run:
         models.save(network, run.weights)
         evaluate.write_per_class(run.per_class, scores)
         run.update(
@@ -222,10 +221,6 @@ def _write(
             seconds=round(time.perf_counter() - began, 2),
             status="done",
         )
-    except OSError as error:
-        raise RunError(
-            f"{run.path} cannot be written: {error.strerror}.", f"ls -ld {quote(str(root))}"
-        ) from error
     return run
 
 
@@ -234,7 +229,7 @@ def _parent(run: Run) -> dict[str, Any]:
         "kind": "run",
         "name": run.name,
         "path": str(run.path),
-        "weights_sha256": models.weights_sha256(run.weights),
+        "weights_sha256": run.record["weights_sha256"],
     }
 
 

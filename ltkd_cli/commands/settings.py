@@ -6,8 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from .. import records
 from ..data import DataSpec, absolute
+from ..errors import RunError, UsageError, command
+from ..methods.finding import find
+from ..methods.options import check_options
+from ..runs import Run
 from ..training.recipe import Recipe
+from ..training.recipe import check as check_recipe
 
 PATHS = ("data", "root", "test_list")
 """Fields of a DataSpec that may be paths."""
@@ -48,17 +54,23 @@ class TrainSettings:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> TrainSettings:
-        """The settings that `as_json` gave."""
-        recipe = dict(values["recipe"], milestones=tuple(values["recipe"]["milestones"]))
-        return cls(
-            **dict(
-                values,
-                data=DataSpec(**values["data"]),
-                recipe=Recipe(**recipe),
-                caches=tuple(values["caches"]),
-            )
-        )
+    def from_json(cls, values: Any) -> TrainSettings:
+        """The settings that `as_json` gave; ValueError names a field that does not fit."""
+        return records.from_json(cls, values)
+
+    @classmethod
+    def of(cls, run: Run) -> TrainSettings:
+        """The settings of a run; RunError where its run.json holds some that nobody can use."""
+        try:
+            settings = cls.from_json(run.settings)
+            check_recipe(settings.recipe)
+            check_options(find(settings.method), settings.options)
+        except (ValueError, UsageError) as error:
+            raise RunError(
+                f"The settings in {run.path / 'run.json'} cannot be used: {error}",
+                command(run.kind, remark="for a new run"),
+            ) from error
+        return settings
 
     def without_seed(self) -> dict[str, Any]:
         """What several seeds of one setting have in common."""

@@ -85,8 +85,10 @@ def resume(
     From here on this process has as many CPU threads as the run began with: sums in another
     order would end in other weights.
     """
+    if run.kind == "rebalance":  # begun by version 0.1, which made the folder first
+        run.require_done()
     torch.set_num_threads(run.record.get("threads", torch.get_num_threads()))
-    prepared = prepare(TrainSettings.from_json(run.settings), progress)
+    prepared = prepare(TrainSettings.of(run), progress)
     if not prepared.data.train.matches(run.record["data"]["train"]):
         raise DataMismatch(
             f"The training images of {run.name} are not what they were when it began.",
@@ -169,7 +171,8 @@ def _train(
     settings = prepared.settings
     torch.manual_seed(settings.seed)  # for dropout, in whatever state the process was
     if run.state.exists():
-        load_state(training, run.state)
+        if warned := load_state(training, run.state, run.identity):
+            yield warned
         yield Note(f"{run.name}: going on after epoch {training.epoch}, batch {training.batch}")
     else:
         yield Note(f"{run.name}: {_in_words(prepared)}")
@@ -248,7 +251,7 @@ class _Keeper:
             self.keep()
 
     def keep(self) -> None:
-        save_state(self.training, self.run.state)
+        save_state(self.training, self.run.state, self.run.identity)
         self.run.update(seconds=round(self.seconds, 2))
         self.kept = time.perf_counter()
 

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import printable
 from ..events import (
     AtWork,
     Checked,
@@ -49,17 +50,17 @@ UNLIMITED = 10_000
 
 def note(text: str) -> None:
     """One line about what is being done, to stderr."""
-    _show(STDERR, Text(text))
+    _show(STDERR, Text(_lines(text)))
 
 
 def caution(text: str) -> None:
     """One line about what the user may not have meant, to stderr."""
-    _show(STDERR, Text.assemble(("caution:", "yellow"), f" {text}"))
+    _show(STDERR, Text.assemble(("caution:", "yellow"), f" {_lines(text)}"))
 
 
 def result(text: str) -> None:
     """One line of a result, to stdout."""
-    _show(STDOUT, Text(text))
+    _show(STDOUT, Text(_lines(text)))
 
 
 def result_text(text: Text) -> None:
@@ -69,14 +70,14 @@ def result_text(text: Text) -> None:
 
 def styled(markup: str) -> None:
     """Text in rich's markup, to stdout."""
-    _show(STDOUT, Text.from_markup(markup))
+    _show(STDOUT, Text.from_markup(_lines(markup)))
 
 
 def document(value: Any) -> None:
     """One JSON document, to stdout; in colours on a terminal."""
     text = json.dumps(value, indent=2)
     if STDOUT.is_terminal:
-        STDOUT.print_json(text)
+        STDOUT.print_json(text, ensure_ascii=True)
     else:
         STDOUT.file.write(text + "\n")
 
@@ -104,8 +105,8 @@ def facts(title: str, rows: Iterable[tuple[str, str]], to: Console = STDERR) -> 
     """Named facts, one a line, under a title."""
     grid = Table.grid(padding=(0, 2))
     for name, value in rows:
-        grid.add_row(f"  {escape(name)}", escape(value))
-    _show(to, Text(title, style="bold"))
+        grid.add_row(f"  {escape(printable(name))}", escape(printable(value)))
+    _show(to, Text(printable(title), style="bold"))
     _show(to, grid)
 
 
@@ -251,6 +252,11 @@ def _bars(width: int, *columns: TextColumn) -> Progress:
     )
 
 
+def _lines(text: str) -> str:
+    """Text that may have come from a file, in one or several lines."""
+    return printable(text, keep="\n")
+
+
 def _speed(event: Step) -> str:
     return f"{event.images / max(event.seconds, 1e-9):,.0f} images/s"
 
@@ -278,5 +284,5 @@ def _grid(columns: Sequence[str], rows: Iterable[Sequence[str]], words: int) -> 
         else:
             grid.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        grid.add_row(*[escape(cell) for cell in row])
+        grid.add_row(*[escape(_lines(cell)) for cell in row])
     return grid

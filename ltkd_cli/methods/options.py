@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import MethodError, command
+from ..records import Invalid, checked
 from .contract import Method
 from .finding import name_of
 
@@ -75,6 +76,20 @@ def parse_options(method: type[Method], settings: list[str]) -> dict[str, Any]:
             )
         values[name] = known[name].parse(text.strip(), name_of(method))
     return values
+
+
+def check_options(method: type[Method], values: dict[str, Any]) -> None:
+    """Raises MethodError where `values`, from a file, are not options of the method."""
+    known = {option.name: option.kind for option in options(method)}
+    for name, value in values.items():
+        try:
+            checked(value, known[name], name)
+        except (KeyError, Invalid):
+            raise MethodError(
+                f"Method {name_of(method)} has no option {name[:60]!r} that could be "
+                f"{str(value)[:60]!r}.",
+                command("methods", name_of(method)),
+            ) from None
 
 
 def _parse_bool(text: str) -> bool:

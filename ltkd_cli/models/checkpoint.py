@@ -2,49 +2,52 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ..errors import CheckpointError, UsageError
+from ..errors import CheckpointError, UsageError, command
+from ..files import read_regular, sha256_of, write_atomically
+from ..records import Invalid, parse_json
 from .network import Network, without_weights
 from .spec import ModelSpec
 
 _METADATA_KEY = "ltkd_model"
-_HINT = "ltkd teach or ltkd distill writes a new one"
+_HINT = command("teach", remark="or distill, which write a new one")
+
+_NOT_SAFETENSORS = (SafetensorError, Invalid, KeyError, RuntimeError, AssertionError)
+"""What reading raises: also for types that torch lacks, and shapes that no tensor can have."""
 
 
 def save(network: Network, path: str | Path) -> None:
     """Writes weights and spec to `path`, which holds either the old file or the whole new one."""
-    path = Path(path)
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in network.state_dict().items()
     }
     metadata = {_METADATA_KEY: json.dumps(asdict(network.spec))}
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(to_bytes(tensors, metadata))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_atomically(Path(path), to_bytes(tensors, metadata))
 
 
-def load(path: str | Path) -> Network:
+def load(path: str | Path, data: bytes | None = None) -> Network:
     """The network in a weight file, on the CPU and in training mode.
+
+    `data` are the bytes of the file where they are known already, as those that
+    `Run.verified_weights` compared with the run's checksum. Without them the file is read, and
+    what is checked is its form: header, spec, and the name and shape of every tensor. A file
+    whose numbers were changed loads, because it holds no checksum of its own.
 
     Downloads nothing and runs no code from the file. Raises CheckpointError for a file that is
     missing, damaged, of another program, or does not fit the network that it names.
     """
     path = Path(path)
-    spec, tensors = _read(path)
+    spec, tensors = _parsed(path, _read(path) if data is None else data)
     _check_head(path, spec, tensors)
     try:
         network = without_weights(spec)
@@ -58,37 +61,45 @@ def load(path: str | Path) -> Network:
 def weights_sha256(path: str | Path) -> str:
     """SHA-256 of a file, 64 hex digits; CheckpointError where it cannot be read."""
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(Path(path))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}).", _HINT) from error
 
 
-def _read(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
-    if not path.is_file():
-        raise CheckpointError(f"There is no weight file {path}.", _HINT)
+def _read(path: Path) -> bytes:
     try:
-        with safe_open(path, framework="pt") as file:
-            spec = _spec(path, file.metadata())
-            return spec, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        return read_regular(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"There is no weight file {path}.", _HINT) from None
+    except OSError as error:
         raise CheckpointError(
-            f"{path} is not a whole safetensors file ({error}).", _HINT
+            f"The weight file {path} cannot be read: {error.strerror}.", _HINT
         ) from error
 
 
-def _spec(path: Path, metadata: dict[str, str] | None) -> ModelSpec:
-    text = (metadata or {}).get(_METADATA_KEY)
+def _parsed(path: Path, data: bytes) -> tuple[ModelSpec, dict[str, Tensor]]:
+    try:
+        tensors = from_bytes(data)
+        header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except _NOT_SAFETENSORS as error:
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({error}).", _HINT
+        ) from error
+    return _spec(path, header.get("__metadata__", {})), tensors
+
+
+def _spec(path: Path, metadata: dict[str, str]) -> ModelSpec:
+    text = metadata.get(_METADATA_KEY)
     if text is None:
         raise CheckpointError(
             f"{path} does not say which network its weights belong to.",
-            "only weight files written by ltkd can be read; " + _HINT,
+            command("teach", remark="or distill; only weight files written by ltkd can be read"),
         )
     try:
-        return ModelSpec.from_dict(json.loads(text))
-    except (ValueError, TypeError, KeyError) as error:
+        return ModelSpec.from_dict(parse_json(text.encode()))
+    except ValueError as error:
         raise CheckpointError(
-            f"{path} describes its network in words that this version does not know ({error}).",
+            f"{path} describes its network in words that this version does not know: {error}.",
             "pip install --upgrade ltkd",
         ) from error
 
@@ -119,6 +130,11 @@ def _check(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) ->
             raise CheckpointError(
                 f"In {path} tensor {name} has shape {list(found[name].shape)} instead of"
                 f" {list(tensor.shape)}.",
+                _HINT,
+            )
+        if found[name].dtype != tensor.dtype:
+            raise CheckpointError(
+                f"In {path} tensor {name} is of {found[name].dtype} instead of {tensor.dtype}.",
                 _HINT,
             )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from ..errors import UsageError
+from ..records import checked
 
 Channels = tuple[float, float, float]
 """One number for each of red, green and blue; pixel values are in [0, 1]."""
@@ -33,16 +34,12 @@ class ModelSpec:
     """Whether training began from the zoo's weights, whose own mean and std then apply."""
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
+    def from_dict(cls, values: Any) -> ModelSpec:
         """The spec that `dataclasses.asdict` turned into `values`, also by way of JSON.
 
-        Raises TypeError or ValueError where `values` are anything else.
+        Raises ValueError where `values` are anything else.
         """
-        spec = cls(**{**values, "mean": _channels(values, "mean"), "std": _channels(values, "std")})
-        for field in fields(spec):
-            value = getattr(spec, field.name)
-            if field.name not in ("mean", "std") and type(value).__name__ != field.type:
-                raise TypeError(f"{field.name} is {value!r}")
+        spec: ModelSpec = checked(values, cls)
         return spec
 
     def check(self) -> None:
@@ -76,8 +73,3 @@ class ModelSpec:
                 "use linear, or for instance cosine:20",
             )
         return scale
-
-
-def _channels(values: dict[str, Any], key: str) -> Channels:
-    red, green, blue = (float(value) for value in values[key])
-    return red, green, blue

@@ -121,11 +121,12 @@ def resolve(preset: str, overrides: dict[str, Any]) -> Recipe:
             f"There is no recipe {preset!r}; there are {', '.join(PRESETS)}.", "--recipe ldam"
         )
     recipe = dataclasses.replace(PRESETS[preset], **overrides)
-    _check(recipe)
+    check(recipe)
     return recipe
 
 
-def _check(recipe: Recipe) -> None:
+def check(recipe: Recipe) -> None:
+    """Raises UsageError where a field of the recipe cannot be trained with."""
     for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
         if (given := getattr(recipe, name)) not in known:
             raise UsageError(

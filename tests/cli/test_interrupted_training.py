@@ -127,7 +127,7 @@ def test_a_state_is_never_kept_between_batches_that_share_a_step(ltkd, story, mo
     keep = training.save_state
     monkeypatch.setattr(training, "SECONDS_BETWEEN_STATES", 0)
     monkeypatch.setattr(
-        training, "save_state", lambda state, path: (kept.append(state.batch), keep(state, path))
+        training, "save_state", lambda state, *to: (kept.append(state.batch), keep(state, *to))
     )
     said = ltkd("teach", *LONG, "--accumulate", 4, "--profile", "--name", "mine")
     assert said.code == 0

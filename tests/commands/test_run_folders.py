@@ -5,17 +5,15 @@ import fcntl
 import json
 import multiprocessing
 import os
+import shutil
 import threading
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+from run_examples import DONE, create, rewrite
 
 from ltkd_cli import runs
 from ltkd_cli.errors import RunError
-
-
-def create(root, label="ce-resnet8", kind="teach", name=None):
-    return runs.create(root, kind, label, {"method": "ce"}, name)
 
 
 def test_processes_that_begin_at_once_take_different_numbers(tmp_path):
@@ -46,17 +44,17 @@ def test_a_run_is_never_overwritten(tmp_path):
 
 def test_the_newest_finished_run_of_a_kind_is_found(tmp_path):
     for kind in ("teach", "distill", "teach"):
-        create(tmp_path, kind=kind).update(status="done")
+        create(tmp_path, kind=kind, **DONE)
     create(tmp_path, kind="teach")
     assert runs.newest(tmp_path, "teach").name == "0003-teach-ce-resnet8"
     assert runs.newest(tmp_path, "distill").name == "0002-distill-ce-resnet8"
     assert runs.newest(tmp_path, "teach", done=False).name == "0004-teach-ce-resnet8"
 
 
-def test_the_newest_is_the_newest_in_any_time_zone(tmp_path):
+def test_runs_of_version_0_1_are_in_the_order_of_their_dates_in_any_time_zone(tmp_path):
     times = ("2026-03-29T02:30:00+02:00", "2026-03-29T01:45:00+01:00", "2026-03-29T00:40:00+00:00")
     for created in times:
-        create(tmp_path).update(created=created, status="done")
+        rewrite(create(tmp_path), created=created, sequence=None)
     assert [run.name[:4] for run in runs.all_runs(tmp_path)] == ["0001", "0003", "0002"]
 
 
@@ -70,21 +68,6 @@ def test_a_line_cut_off_by_a_kill_is_no_metric(tmp_path):
     assert run.metrics.read_text() == '{"epoch": 1}\n'
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "mine"}', "\xff"])
-def test_a_run_json_that_is_none_is_named(tmp_path, text):
-    run = create(tmp_path)
-    (run.path / "run.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(RunError, match=r"run\.json"):
-        runs.read(run.path)
-
-
-def test_a_run_of_a_newer_format_is_refused(tmp_path):
-    run = create(tmp_path)
-    run.update(format=2)
-    with pytest.raises(RunError, match="run format 2"):
-        runs.read(run.path)
-
-
 def test_two_cannot_hold_a_run(tmp_path):
     run = create(tmp_path)
     with run.held(), pytest.raises(RunError, match="another process"), run.held():
@@ -93,22 +76,30 @@ def test_two_cannot_hold_a_run(tmp_path):
         pass
 
 
-def test_a_look_at_its_status_keeps_nobody_from_a_run(tmp_path):
+def test_a_run_whose_folder_is_gone_cannot_be_held(tmp_path):
+    run = create(tmp_path)
+    shutil.rmtree(run.path)
+    with pytest.raises(RunError, match=run.name), run.held():
+        pass
+    assert run.status == "interrupted"
+
+
+def test_asking_for_its_status_keeps_nobody_from_a_run(tmp_path):
     run = create(tmp_path)
     with (tmp_path / run.name / "run.json").open() as file:
-        looked_at = os.open(run.path, os.O_RDONLY)
-        fcntl.flock(looked_at, fcntl.LOCK_SH)  # as `status` does, for an instant
-        threading.Timer(0.1, os.close, (looked_at,)).start()
+        asked = os.open(run.path, os.O_RDONLY)
+        fcntl.flock(asked, fcntl.LOCK_SH)  # as `status` does, for an instant
+        threading.Timer(0.1, os.close, (asked,)).start()
         with run.held():
             assert json.load(file)["status"] == "started"
 
 
-def test_a_disk_that_is_full_leaves_no_folder_and_no_name_taken(tmp_path, monkeypatch):
-    def full(path, text):
+@pytest.mark.parametrize("name", [None, "mine"])
+def test_a_disk_that_is_full_leaves_no_folder_and_no_name_taken(tmp_path, monkeypatch, name):
+    def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(runs, "write_atomically", full)
-    for name in (None, "mine"):
-        with pytest.raises(RunError, match="No space left on device"):
-            create(tmp_path, name=name)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        create(tmp_path, name=name)
     assert list(tmp_path.iterdir()) == []

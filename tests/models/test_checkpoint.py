@@ -3,10 +3,13 @@
 import dataclasses
 import hashlib
 import json
+import os
 import sys
+from random import Random
 
 import pytest
 import torch
+from run_examples import DONE, create
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -90,7 +93,7 @@ def test_refuses_a_missing_file(tmp_path):
 
 
 def test_refuses_a_folder(tmp_path):
-    refused(tmp_path, "There is no weight file")
+    refused(tmp_path, "regular file")
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors", b"\xff" * 64])
@@ -117,15 +120,31 @@ def test_refuses_weights_without_a_spec(written):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"depth": 8}, {"classes": "ten"}, {"std": [0.1]}, {"pretrained": 1}]
+    "changes",
+    [
+        {"depth": 8},
+        {"classes": "ten"},
+        {"classes": 10**30},
+        {"classes": 10.0},
+        {"classes": True},
+        {"classes": None},
+        {"name": ["resnet8"]},
+        {"std": [0.1]},
+        {"std": [10**400, 1, 1]},
+        {"std": ["0.1", "0.1", "0.1"]},
+        {"mean": {"0": 1}},
+        {"mean": [float("nan"), 0, 0]},
+        {"pretrained": 1},
+    ],
 )
 def test_refuses_a_spec_in_other_words(written, changes):
     rewrite(written, **changes)
     refused(written, "words that this version does not know")
 
 
-def test_refuses_a_spec_that_is_no_json(written):
-    save_file(load_file(written), written, {"ltkd_model": "{"})
+@pytest.mark.parametrize("text", ["{", "", "[]", "null", "[" * 100_000, '{"a":1,"a":2}'])
+def test_refuses_a_spec_that_is_no_record(written, text):
+    save_file(load_file(written), written, {"ltkd_model": text})
     refused(written, "words that this version does not know")
 
 
@@ -144,6 +163,78 @@ def test_refuses_an_unexpected_tensor(written):
 def test_refuses_a_tensor_of_another_shape(written):
     rewrite(written, {**load_file(written), "backbone.conv.weight": torch.zeros(16, 3, 5, 5)})
     refused(written, r"backbone\.conv\.weight has shape \[16, 3, 5, 5\] instead of \[16, 3, 3, 3\]")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.int64, torch.complex64])
+def test_refuses_a_tensor_of_another_type(written, dtype):
+    tensors = load_file(written)
+    rewrite(written, {**tensors, "head.weight": tensors["head.weight"].to(dtype)})
+    refused(written, r"head\.weight is of torch")
+
+
+def test_refuses_a_type_that_torch_does_not_have(written):
+    data = written.read_bytes()
+    written.write_bytes(data.replace(b'"dtype":"F32"', b'"dtype":"F99"', 1))
+    refused(written, "not a whole safetensors file")
+
+
+def test_does_not_wait_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "weights.safetensors")
+    refused(tmp_path / "weights.safetensors", "regular file")
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors.partial", "weights.safetensors"])
+def test_saving_follows_no_link_that_somebody_else_put_there(tmp_path, name):
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / name).symlink_to(outside)
+    save(build(SPEC, seed=0), folder / "weights.safetensors")
+    assert outside.read_text() == "mine"
+    assert load(folder / "weights.safetensors").spec == SPEC
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run with its weights."""
+    made = create(tmp_path)
+    save(build(SPEC, seed=0), made.weights)
+    made.update(**{**DONE, "weights_sha256": weights_sha256(made.weights)})
+    return made
+
+
+def test_the_weights_of_a_run_are_those_that_it_wrote(run):
+    verified = load(run.weights, run.verified_weights())
+    assert torch.equal(verified.head.weight, build(SPEC, seed=0).head.weight)
+
+
+def test_no_flipped_bit_in_the_weights_of_a_run_goes_unseen(run):
+    good = run.weights.read_bytes()
+    random = Random(0)
+    places = {random.randrange(8 * len(good)) for _ in range(400)}
+    for place in places | {0, 8 * len(good) - 1}:
+        bad = bytearray(good)
+        bad[place // 8] ^= 1 << place % 8
+        run.weights.write_bytes(bad)
+        with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+            run.verified_weights()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda data: b"", lambda data: data[:-1], lambda data: data * 2]
+)
+def test_weights_of_a_run_that_are_cut_or_longer_are_refused(run, change):
+    run.weights.write_bytes(change(run.weights.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        run.verified_weights()
+
+
+def test_weights_of_another_run_are_refused(run):
+    save(build(SPEC, seed=1), run.weights)
+    load(run.weights)  # a good file, but not this run's
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        run.verified_weights()
 
 
 def test_refuses_weights_of_another_network(written):

@@ -1,0 +1,24 @@
+"""Run folders: everything that came of one command, in `runs/0007-distill-bkd-resnet20/`.
+
+run.json            settings, environment, parents with hashes, status, scores
+metrics.jsonl       one line an epoch
+model.safetensors   the weights, once training has ended
+per_class.csv       scores of every class on the test set
+state.pt            training state, only until the run is done
+"""
+
+from .creation import check_name, create, creating
+from .finding import all_runs, find, newest, survey
+from .folder import Run, read
+
+__all__ = [
+    "Run",
+    "all_runs",
+    "check_name",
+    "create",
+    "creating",
+    "find",
+    "newest",
+    "read",
+    "survey",
+]

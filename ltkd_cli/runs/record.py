@@ -1,0 +1,158 @@
+"""The record in run.json: its fields, and the one place where they are checked."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypedDict
+
+from ..records import Invalid, between, checked
+
+FORMAT = 1
+
+MAX_SEQUENCE = 10**15
+
+MAX_THREADS = 4096
+
+Kind = Literal["teach", "distill", "rebalance"]
+Status = Literal["started", "running", "interrupted", "failed", "done"]
+
+
+def parse_date(text: str) -> datetime:
+    """An ISO date with its time zone; ValueError for any other text."""
+    try:
+        date = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("must be an ISO date") from None
+    if date.tzinfo is None:
+        raise ValueError("must be a date with a time zone")
+    return date
+
+
+def _is_sha256(text: str) -> None:
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError("must be 64 hexadecimal digits")
+
+
+Share = Annotated[float, between(0, 1)]
+Count = Annotated[int, between(0, 10**15)]
+Seconds = Annotated[float, between(0, 1e12)]
+Sha256 = Annotated[str, _is_sha256]
+
+
+class AccuracyRecord(TypedDict):
+    accuracy: Share | None
+    low: Share | None
+    high: Share | None
+    images: Count
+    classes: Count
+
+
+class ScoresRecord(TypedDict):
+    all: AccuracyRecord
+    head: AccuracyRecord
+    medium: AccuracyRecord
+    tail: AccuracyRecord
+    balanced_accuracy: AccuracyRecord
+    macro_f1: Share
+    nll: float
+    ece: float
+
+
+class GroupsRecord(TypedDict):
+    rule: str
+    of_class: list[Literal["head", "medium", "tail"]]
+
+
+class _DataRecord(TypedDict):
+    name: str
+    train: str
+    test: str
+    class_names: list[str]
+    class_counts: list[Count]
+    groups: GroupsRecord
+
+
+class DataRecord(_DataRecord, total=False):
+    test_split: str
+    validation: str | None
+
+
+class CacheParent(TypedDict):
+    kind: Literal["cache"]
+    path: str
+    crc_sha256: str
+    teacher_sha256: str
+    teacher_method: str
+    teacher_model: str
+    views_per_image: Count
+
+
+class RunParent(TypedDict):
+    kind: Literal["run"]
+    name: str
+    path: str
+    weights_sha256: Sha256
+
+
+class StageOptions(TypedDict):
+    strength: float | None
+    validation: int | None
+    views: int
+
+
+class StageRecord(TypedDict):
+    how: str
+    options: StageOptions
+
+
+class SettingsRecord(TypedDict):
+    method: str
+
+
+class _Record(TypedDict):
+    format: int
+    kind: Kind
+    label: str
+    status: Status
+    created: Annotated[str, parse_date]
+    settings: Annotated[dict[str, Any], SettingsRecord]
+
+
+class Record(_Record, total=False):
+    """What run.json holds; fields of a later version are kept as they are."""
+
+    sequence: Annotated[int, between(1, MAX_SEQUENCE)]
+    """Place in the order in which the runs of one folder began; missing before version 0.2."""
+    command: list[str]
+    environment: dict[str, str]
+    data: Annotated[dict[str, Any], DataRecord]
+    parents: Annotated[list[dict[str, Any]], list[CacheParent | RunParent]]
+    threads: Annotated[int, between(1, MAX_THREADS)]
+    seconds: Seconds
+    rebalanced: Annotated[list[dict[str, Any]], list[StageRecord]]
+    weights_sha256: Sha256
+    parameters: Count
+    train_images: Count
+    scores: Annotated[dict[str, Any], ScoresRecord]
+    validation_scores: Annotated[dict[str, Any], ScoresRecord] | None
+
+
+OF_TRAINING = ("data", "parents", "seconds")
+"""What a training knows from its start, and every run at its end."""
+
+OF_DONE = ("weights_sha256", "scores")
+"""What a run has once it is done."""
+
+
+def check(values: Any) -> Record:
+    """The record in `values`, parsed JSON; Invalid names the field that is not as it must be."""
+    record: Record = checked(values, Record)
+    needed = OF_TRAINING if record["kind"] != "rebalance" or record["status"] == "done" else ()
+    for name in (*needed, *(OF_DONE if record["status"] == "done" else ())):
+        if name not in record:
+            raise Invalid(f"{name} is missing")
+    classes = len(record["data"]["class_names"]) if "data" in record else 0
+    if "data" in record and classes != len(record["data"]["groups"]["of_class"]):
+        raise Invalid("data.groups.of_class must hold as many values as data.class_names")
+    return record
