@@ -47,6 +47,14 @@ class Computed:
 
 
 @dataclass(frozen=True)
+class Retrained:
+    """Images drawn to re-train a classifier, out of all in all epochs."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Step:
     """A step was taken. Nothing here waits for the device."""
 
@@ -99,4 +107,16 @@ class OfSeed:
     event: Event
 
 
-Event = Note | Warned | Facts | Checked | Computed | Step | EpochEnd | Exported | AtWork | OfSeed
+Event = (
+    Note
+    | Warned
+    | Facts
+    | Checked
+    | Computed
+    | Retrained
+    | Step
+    | EpochEnd
+    | Exported
+    | AtWork
+    | OfSeed
+)

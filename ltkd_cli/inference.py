@@ -1,8 +1,11 @@
-"""Running a network over views of images: predictions on a test set, and a whole cache."""
+"""A network's outputs over views of an image set: evaluation, export and features all use it.
+
+Everywhere the network is in evaluation mode, without gradients, and its outputs are float32.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,25 +15,66 @@ from torch import Tensor
 from . import devices
 from .cache import CacheWriter
 from .data import ImageSet
-from .events import Exported
+from .data.groups import Groups
+from .events import Computed, Exported
+from .metrics import Scores, score
 from .models import Network
 from .outputs import Outputs
 from .views.policy import ViewPolicy, to_float, view
 
-PREDICTION_BATCH = 512
+BATCH = 512
 """Images in one forward pass without gradients."""
+
+
+def evaluate(
+    network: Network,
+    image_set: ImageSet,
+    groups: Groups,
+    train_counts: Sequence[int],
+    device: torch.device,
+    precision: str = "float32",
+) -> Scores:
+    """Scores on the clean images of a set; float32 wherever the numbers are kept.
+
+    `train_counts` are the training images of each class. Errors as for `metrics.score`.
+    """
+    logits = predict(network, image_set, device, precision)
+    return score(logits, image_set.labels, groups, image_set.class_names, train_counts)
 
 
 def predict(
     network: Network, image_set: ImageSet, device: torch.device, precision: str = "float32"
 ) -> Tensor:
     """Logits float32 [N, C], on the CPU, of the clean images in row order."""
-    network.eval()
     parts = [
-        _outputs(network, image_set.images.gather(rows).to(device), precision)["logits"]
-        for rows in torch.split(torch.arange(len(image_set.labels)), PREDICTION_BATCH)
+        forward(network, image_set.images.gather(rows).to(device), precision)["logits"]
+        for rows in torch.split(torch.arange(len(image_set.labels)), BATCH)
     ]
     return torch.cat(parts).cpu()
+
+
+def extract_features(
+    network: Network,
+    image_set: ImageSet,
+    rows: Tensor,
+    views: int,
+    policy: ViewPolicy,
+    device: torch.device,
+    precision: str = "float32",
+) -> Generator[Computed, None, Tensor]:
+    """Features float32 [R, V, D], on the CPU, of views 0..V-1 of rows int64 [R].
+
+    Yields progress; the tensor is the generator's return value.
+    """
+    found = torch.empty(len(rows), views, network.width)
+    counts = torch.full_like(rows, views)
+    for places in torch.split(torch.arange(len(rows)), max(1, BATCH // views)):
+        outputs = forward_views(
+            network, image_set, rows[places], counts[places], policy, device, precision
+        )
+        found[places] = outputs["features"].reshape(len(places), views, -1).cpu()
+        yield Computed((int(places[-1]) + 1) * views, len(rows) * views)
+    return found
 
 
 def export(
@@ -46,45 +90,49 @@ def export(
     Every block holds all views of some rows, always the same rows, so that an export that
     was interrupted computes the very batches that an uninterrupted one computes.
     """
-    network.eval()
     layout = writer.layout
     first: NDArray[np.int64] = layout.first
     missing = writer.missing()
     total = int(first[-1])
     done = total - len(missing)
     yield Exported(done, total)
-    for begin, end in _blocks(first, PREDICTION_BATCH):
+    for begin, end in _blocks(first, BATCH):
         low, high = np.searchsorted(missing, [first[begin], first[end]])
         if low == high:
             continue
-        said = _answer(network, image_set, policy, first[begin : end + 1], begin, device, precision)
-        features = said["features"].cpu().numpy() if layout.width else None
-        writer.write(int(first[begin]), said["logits"].cpu().numpy(), features)
+        rows = torch.arange(begin, end)
+        counts = torch.from_numpy(np.diff(first[begin : end + 1]))
+        outputs = forward_views(network, image_set, rows, counts, policy, device, precision)
+        features = outputs["features"].cpu().numpy() if layout.width else None
+        writer.write(int(first[begin]), outputs["logits"].cpu().numpy(), features)
         done += int(high - low)
         yield Exported(done, total)
 
 
-def _answer(
+def forward_views(
     network: Network,
     image_set: ImageSet,
+    rows: Tensor,
+    counts: Tensor,
     policy: ViewPolicy,
-    first: NDArray[np.int64],
-    begin: int,
     device: torch.device,
     precision: str,
 ) -> Outputs:
-    """Outputs for all views of the rows from `begin` on, whose entries `first` bounds."""
-    counts = torch.from_numpy(np.diff(first))
-    own_rows = begin + torch.arange(len(counts))
-    pixels = image_set.images.gather(own_rows).repeat_interleave(counts, 0)
-    rows = own_rows.repeat_interleave(counts)
-    starts = torch.from_numpy(first[:-1] - first[0]).repeat_interleave(counts)
-    views = torch.arange(len(rows)) - starts
-    seen = view(pixels.to(device), rows.to(device), views.to(device), policy)
-    return _outputs(network, seen, precision)
+    """Outputs for the first `counts` [R] views of `rows` [R], the views of a row in a row.
+
+    Each image is read once for all its views.
+    """
+    pixels = image_set.images.gather(rows).repeat_interleave(counts, 0)
+    starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    views = torch.arange(len(pixels)) - starts
+    row_of_view = rows.repeat_interleave(counts)
+    drawn = view(pixels.to(device), row_of_view.to(device), views.to(device), policy)
+    return forward(network, drawn, precision)
 
 
-def _outputs(network: Network, pixels: Tensor, precision: str) -> Outputs:
+def forward(network: Network, pixels: Tensor, precision: str = "float32") -> Outputs:
+    """Outputs for pixels uint8 [B, 3, H, W], on their device."""
+    network.eval()
     with torch.inference_mode(), devices.autocast(pixels.device, precision):
         return {name: value.float() for name, value in network(to_float(pixels)).items()}
 

@@ -15,17 +15,20 @@ import torch
 from torch import Tensor
 
 from .data.groups import GROUP_NAMES, Groups
-from .errors import CheckpointError, DataError, DataMismatch
+from .errors import CheckpointError, DataError, DataMismatch, command
 from .files import write_atomically
 
 CONFIDENCE = 0.95
 """Of every interval."""
 
+MIN_SEEDS = 3
+"""Fewer are shown one by one, and have no interval."""
+
 ECE_BINS = 15
 """Equal-width bins of the calibration error (Guo et al., ICML 2017)."""
 
 _PART = 2**22
-"""Logits that are looked at together, so that a float64 copy of them takes 32 MiB."""
+"""Logits that are scored together, so that a float64 copy of them takes 32 MiB."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def score(
     DataMismatch where logits and labels are about other classes than `class_names`.
     """
     _check(logits, labels, len(class_names))
-    predicted, confidence, nll = _answers(logits, labels)
+    predicted, confidence, nll = _predictions(logits, labels)
     correct = predicted == labels
     per_class = _per_class(predicted, labels, confidence, groups, class_names, train_counts)
     share = int(correct.sum()) / len(labels)
@@ -150,7 +153,8 @@ def wilson(share: float, images: float) -> tuple[float, float]:
 
 
 def calibration_error(confidence: Tensor, correct: Tensor) -> float:
-    """Expected calibration error, in [0, 1], of confidences [M] in (0, 1] and hits bool [M].
+    """Expected calibration error, in [0, 1], of confidences [M] in (0, 1] and
+    correct bool [M].
 
     Bin b of B holds the confidences in (b / B, (b + 1) / B].
 
@@ -163,8 +167,27 @@ def calibration_error(confidence: Tensor, correct: Tensor) -> float:
     return float(gaps.abs().sum()) / len(confidence)
 
 
+def accuracy_over_seeds(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Mean accuracy in [0, 1] of three or more seeds, with its 95 % interval, cut at 0 and 1.
+
+    Student's t knows no bounds, so ends that no accuracy can reach are cut off. One seed and
+    two have no interval: with a single degree of freedom it is 12.7 standard errors wide to
+    either side, which says less than the two values themselves.
+    """
+    if len(values) < MIN_SEEDS:
+        return fmean(values), None, None
+    mean, low, high = interval_over_seeds(values)
+    assert low is not None
+    assert high is not None
+    return mean, max(low, 0.0), min(high, 1.0)
+
+
 def interval_over_seeds(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Mean and 95 % Student's t interval of one value a seed; no interval for a single seed."""
+    """Mean and 95 % Student's t interval of one value a seed; no interval for a single seed.
+
+    In the unit of the values, which may be differences: nothing bounds it. The interval is of
+    the mean over all seeds that might have been drawn, and leaves the test images as they are.
+    """
     mean = fmean(values)
     if len(values) < 2:
         return mean, None, None
@@ -188,24 +211,24 @@ def write_per_class(path: Path, scores: Scores) -> None:
 
 def _check(logits: Tensor, labels: Tensor, classes: int) -> None:
     if not len(labels):
-        raise DataError("There are no test images to score on.", "ltkd data SPEC")
+        raise DataError("There are no test images to score on.", command("data", "SPEC"))
     largest = int(labels.max())
     if logits.shape[1] != classes or largest >= classes:
         raise DataMismatch(
-            f"The network answers for {logits.shape[1]} classes, but the data has {classes} and"
+            f"The network has logits for {logits.shape[1]} classes, but the data has {classes} and"
             f" test labels up to {largest}.",
             "score on the data that the network was trained on",
         )
     finite = torch.cat([logits[rows].isfinite().all(1) for rows in _parts(logits)])
     if not finite.all():
         raise CheckpointError(
-            f"The network's answers to {int((~finite).sum()):,} of {len(labels):,} test images"
+            f"The network's logits for {int((~finite).sum()):,} of {len(labels):,} test images"
             " are not finite.",
-            "ltkd teach",
+            command("teach"),
         )
 
 
-def _answers(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _predictions(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of every image: the class predicted, its probability, and -ln p of the label; all [M]."""
     predicted, confidence, nll = [], [], []
     for rows in _parts(logits):
@@ -219,7 +242,7 @@ def _answers(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _parts(logits: Tensor) -> list[slice]:
-    """Rows to look at together, a bounded number of logits at a time."""
+    """Rows to score together, a bounded number of logits at a time."""
     rows = max(1, _PART // logits.shape[1])
     return [slice(first, first + rows) for first in range(0, len(logits), rows)]
 
@@ -250,25 +273,28 @@ def _class_score(
     name: str,
     group: str,
     train_images: int,
-    test: int,
-    guessed: int,
-    hits: int,
-    sure: float,
+    test_images: int,
+    predicted: int,
+    correct: int,
+    confidence: float,
 ) -> ClassScore:
-    low, high = wilson(hits / test, test) if test else (None, None)
+    """The scores of a class predicted so often; `confidence` is the sum over its test images."""
+    accuracy = correct / test_images if test_images else None
+    low, high = (None, None) if accuracy is None else wilson(accuracy, test_images)
+    total = test_images + predicted
     return ClassScore(
         index=index,
         name=name,
         group=group,
         train_images=train_images,
-        test_images=test,
-        correct=hits,
-        accuracy=hits / test if test else None,
+        test_images=test_images,
+        correct=correct,
+        accuracy=accuracy,
         low=low,
         high=high,
-        precision=hits / guessed if guessed else None,
-        f1=2 * hits / (test + guessed) if test + guessed else None,
-        confidence=sure / test if test else None,
+        precision=correct / predicted if predicted else None,
+        f1=2 * correct / total if total else None,
+        confidence=confidence / test_images if test_images else None,
     )
 
 
@@ -283,12 +309,13 @@ def _macro(rows: Sequence[ClassScore]) -> Accuracy:
 
 
 def _effective_images(rows: Sequence[ClassScore]) -> float:
-    """Images of one accuracy whose share of hits varies like the mean of the classes' shares.
+    """Images of one accuracy whose share of correct ones varies like the mean over the classes.
 
     K classes with m_c images and accuracy p_c give p (1 - p) K^2 / sum(p_c (1 - p_c) / m_c),
-    with p the mean; p_c from two hits and two misses more than there were, as Agresti and
-    Coull have it, so that few images are never certain. At most K^2 / sum(1 / m_c), what it
-    is where all p_c are equal: the number of images where all m_c are equal as well.
+    with p the mean; p_c from two correct and two wrong images more than there were, as
+    Agresti and Coull have it, so that few images are never certain. At most
+    K^2 / sum(1 / m_c), what it is where all p_c are equal: the number of images where all m_c
+    are equal as well.
     """
     smoothed = [(row.correct + 2) / (row.test_images + 4) for row in rows]
     mean = fmean(smoothed)

@@ -18,6 +18,7 @@ from ltkd_cli.errors import CheckpointError, DataError, DataMismatch
 from ltkd_cli.metrics import (
     Accuracy,
     Scores,
+    accuracy_over_seeds,
     calibration_error,
     interval_over_seeds,
     score,
@@ -45,7 +46,7 @@ def scored(logits, labels):
     return score(logits, labels, GROUPS, NAMES, COUNTS)
 
 
-def sure(predictions, classes=6):
+def confident(predictions, classes=6):
     """Logits that leave no doubt about each prediction."""
     return 50.0 * torch.nn.functional.one_hot(torch.tensor(predictions), classes).float()
 
@@ -68,36 +69,40 @@ def test_agrees_with_scikit_learn_also_where_classes_are_absent(absent):
 
 
 def test_classes_neither_present_nor_predicted_do_not_count_in_macro_f1():
-    found = scored(sure([0, 0, 1]), torch.tensor([0, 1, 1]))
+    found = scored(confident([0, 0, 1]), torch.tensor([0, 1, 1]))
     assert found.macro_f1 == pytest.approx((2 / 3 + 2 / 3) / 2)
     assert [row.f1 for row in found.per_class[2:]] == [None] * 4
 
 
 def test_group_accuracy_is_the_mean_over_its_classes_not_over_its_images():
     labels = torch.tensor([0, 0, 0, 1])
-    found = scored(sure([0, 0, 5, 5]), labels).splits
+    found = scored(confident([0, 0, 5, 5]), labels).splits
     assert found["head"].accuracy == pytest.approx((2 / 3 + 0) / 2)
     assert found["all"].accuracy == 0.5
 
 
 def test_splits_say_how_many_images_and_classes_are_behind_them():
     labels = torch.tensor([0, 0, 1, 4, 4])
-    found = scored(sure([0, 0, 1, 4, 4]), labels).splits
+    found = scored(confident([0, 0, 1, 4, 4]), labels).splits
     sizes = {name: (one.images, one.classes) for name, one in found.items()}
     assert sizes == {"all": (5, 3), "head": (3, 2), "medium": (0, 0), "tail": (2, 1)}
 
 
 def test_a_group_without_classes_has_no_accuracy_rather_than_zero():
     groups = Groups("counts", ("head", "head", "tail"))
-    found = score(sure([0, 1, 2], 3), torch.tensor([0, 1, 2]), groups, NAMES[:3], [200, 150, 9])
+    found = score(
+        confident([0, 1, 2], 3), torch.tensor([0, 1, 2]), groups, NAMES[:3], [200, 150, 9]
+    )
     assert found.splits["medium"] == Accuracy(None, None, None, 0, 0)
     assert found.accuracies() == {"all": 1.0, "head": 1.0, "medium": None, "tail": 1.0}
 
 
-@pytest.mark.parametrize(("hits", "images"), [(0, 7), (7, 7), (3, 7), (812, 1000), (1, 1)])
-def test_wilson_interval_is_that_of_scipy(hits, images):
-    expected = stats.binomtest(hits, images).proportion_ci(method="wilson")
-    assert wilson(hits / images, images) == pytest.approx((expected.low, expected.high), abs=1e-14)
+@pytest.mark.parametrize(("correct", "images"), [(0, 7), (7, 7), (3, 7), (812, 1000), (1, 1)])
+def test_wilson_interval_is_that_of_scipy(correct, images):
+    expected = stats.binomtest(correct, images).proportion_ci(method="wilson")
+    assert wilson(correct / images, images) == pytest.approx(
+        (expected.low, expected.high), abs=1e-14
+    )
 
 
 def test_wilson_interval_of_none_and_all_ends_exactly_at_zero_and_one():
@@ -108,8 +113,8 @@ def test_wilson_interval_of_none_and_all_ends_exactly_at_zero_and_one():
 def test_interval_of_all_is_wilson_over_all_images():
     logits, labels = draw()
     overall = scored(logits, labels).splits["all"]
-    hits = int((logits.argmax(1) == labels).sum())
-    expected = stats.binomtest(hits, 300).proportion_ci(method="wilson")
+    correct = int((logits.argmax(1) == labels).sum())
+    expected = stats.binomtest(correct, 300).proportion_ci(method="wilson")
     assert (overall.low, overall.high) == pytest.approx((expected.low, expected.high))
 
 
@@ -118,15 +123,15 @@ def test_interval_of_a_group_is_wilson_over_its_images_where_the_test_set_is_bal
     labels = torch.arange(6).repeat(10)
     tail = scored(logits, labels).splits["tail"]
     rows = labels >= 4
-    hits = int((logits.argmax(1) == labels)[rows].sum())
-    expected = stats.binomtest(hits, 20).proportion_ci(method="wilson")
+    correct = int((logits.argmax(1) == labels)[rows].sum())
+    expected = stats.binomtest(correct, 20).proportion_ci(method="wilson")
     assert (tail.low, tail.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_interval_of_unequal_classes_is_as_wide_as_their_mean_varies():
     labels = torch.tensor([0] * 100 + [1] * 4)
     predictions = [0] * 50 + [5] * 50 + [1] * 2 + [5] * 2
-    head = scored(sure(predictions), labels).splits["head"]
+    head = scored(confident(predictions), labels).splits["head"]
     assert head.accuracy == 0.5
     # the variance of (a + b) / 2, with a = 0.5 over 100 images and b = 0.5 over 4
     effective = 0.25 / ((0.25 / 100 + 0.25 / 4) / 4)
@@ -140,18 +145,18 @@ def test_interval_of_unequal_classes_covers_the_truth_as_often_as_it_says():
     covered = 0
     for drawn in draws:
         predictions = torch.where(drawn < torch.tensor(true)[labels], labels, (labels + 1) % 6)
-        balanced = scored(sure(predictions.tolist()), labels).balanced
+        balanced = scored(confident(predictions.tolist()), labels).balanced
         covered += balanced.low <= sum(true) / 6 <= balanced.high
     assert covered / 200 > 0.9
 
 
-def slow_calibration_error(confidences, hits, bins=15):
+def slow_calibration_error(confidences, correct, bins=15):
     """Guo et al. (2017), equation 3, bin after bin."""
     total = 0.0
     for b in range(bins):
         inside = [i for i, p in enumerate(confidences) if b / bins < p <= (b + 1) / bins]
         if inside:
-            accuracy = sum(hits[i] for i in inside) / len(inside)
+            accuracy = sum(correct[i] for i in inside) / len(inside)
             confidence = sum(confidences[i] for i in inside) / len(inside)
             total += len(inside) / len(confidences) * abs(accuracy - confidence)
     return total
@@ -167,16 +172,16 @@ def test_calibration_error_is_that_of_a_slow_loop(seed):
 
 def test_calibration_bins_hold_their_upper_edge():
     edges = torch.arange(1, 16, dtype=torch.float64) / 15
-    hits = torch.arange(15) % 2 == 1
-    expected = slow_calibration_error(edges.tolist(), hits.tolist())
-    assert calibration_error(edges, hits) == pytest.approx(expected)
+    correct = torch.arange(15) % 2 == 1
+    expected = slow_calibration_error(edges.tolist(), correct.tolist())
+    assert calibration_error(edges, correct) == pytest.approx(expected)
     # one bin each: were two in one, their gaps of opposite sign would cancel
-    assert expected == pytest.approx(float((edges - hits.double()).abs().mean()))
+    assert expected == pytest.approx(float((edges - correct.double()).abs().mean()))
 
 
-def test_sure_and_right_is_calibrated_sure_and_wrong_is_not():
-    assert scored(sure([0, 1]), torch.tensor([0, 1])).ece == pytest.approx(0.0)
-    assert scored(sure([0, 1]), torch.tensor([1, 0])).ece == pytest.approx(1.0)
+def test_confident_and_right_is_calibrated_confident_and_wrong_is_not():
+    assert scored(confident([0, 1]), torch.tensor([0, 1])).ece == pytest.approx(0.0)
+    assert scored(confident([0, 1]), torch.tensor([1, 0])).ece == pytest.approx(1.0)
 
 
 def test_per_class_rows_agree_with_scikit_learn():
@@ -195,10 +200,10 @@ def test_per_class_rows_agree_with_scikit_learn():
 
 
 def test_a_class_without_test_images_has_no_accuracy():
-    row = scored(sure([0, 5]), torch.tensor([0, 0])).per_class[5]
+    row = scored(confident([0, 5]), torch.tensor([0, 0])).per_class[5]
     assert (row.accuracy, row.low, row.high, row.confidence) == (None,) * 4
     assert (row.precision, row.f1) == (0.0, 0.0)
-    assert scored(sure([0]), torch.tensor([0])).per_class[1].precision is None
+    assert scored(confident([0]), torch.tensor([0])).per_class[1].precision is None
 
 
 def test_of_equal_logits_the_first_class_wins():
@@ -217,7 +222,7 @@ def test_logits_too_close_for_probabilities_still_decide():
 def test_two_classes_are_enough():
     groups = Groups("rank", ("head", "tail"))
     labels = torch.tensor([0, 0, 1])
-    found = score(sure([0, 0, 0], 2), labels, groups, ["a", "b"], [20, 1])
+    found = score(confident([0, 0, 0], 2), labels, groups, ["a", "b"], [20, 1])
     assert found.accuracies() == {"all": 2 / 3, "head": 1.0, "medium": None, "tail": 0.0}
 
 
@@ -241,10 +246,10 @@ def test_thousands_of_classes_are_scored():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_answers_that_are_not_finite_are_refused(value):
+def test_logits_that_are_not_finite_are_refused(value):
     logits, labels = draw(images=5)
     logits[3, 1] = logits[3, 2] = logits[4, 0] = value
-    with pytest.raises(CheckpointError, match="to 2 of 5 test images are not finite"):
+    with pytest.raises(CheckpointError, match="2 of 5 test images"):
         scored(logits, labels)
 
 
@@ -254,8 +259,8 @@ def test_an_empty_test_set_is_refused():
 
 
 @pytest.mark.parametrize(("width", "label"), [(7, 0), (5, 0), (6, 6)])
-def test_answers_about_other_classes_are_refused(width, label):
-    with pytest.raises(DataMismatch, match=f"answers for {width} classes, but the data has 6"):
+def test_logits_of_other_classes_are_refused(width, label):
+    with pytest.raises(DataMismatch, match=f"{width} classes, but the data has 6"):
         scored(torch.zeros(2, width), torch.tensor([0, label]))
 
 
@@ -289,6 +294,21 @@ def test_interval_over_seeds_is_that_of_scipy(values):
 
 def test_one_seed_has_no_interval():
     assert interval_over_seeds([0.4]) == (0.4, None, None)
+
+
+def test_an_accuracy_s_interval_over_seeds_ends_at_0_and_1():
+    assert interval_over_seeds([0.02, 0.5, 0.99])[1] < 0
+    assert interval_over_seeds([0.02, 0.5, 0.99])[2] > 1
+    assert accuracy_over_seeds([0.02, 0.5, 0.99]) == (pytest.approx(1.51 / 3), 0.0, 1.0)
+
+
+def test_an_accuracy_s_interval_over_seeds_is_student_s_where_no_end_is_cut():
+    assert accuracy_over_seeds([0.61, 0.64, 0.6]) == interval_over_seeds([0.61, 0.64, 0.6])
+
+
+@pytest.mark.parametrize("values", [[0.4], [0.4, 0.6]])
+def test_one_accuracy_and_two_have_no_interval(values):
+    assert accuracy_over_seeds(values) == (np.mean(values), None, None)
 
 
 def test_equal_seeds_have_an_interval_of_no_width():

@@ -7,8 +7,14 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
 from . import options
 from .train import DEFAULT_RUNS
+
+
+def _refuse_on(value: str | None) -> None:
+    if value is not None:
+        raise UsageError("--on of eval is now called --images.", f"--images {value}")
 
 
 def evaluate(
@@ -24,16 +30,20 @@ def evaluate(
         str | None,
         typer.Option(help="all, head, medium or tail (many and few are known as well)."),
     ] = None,
-    on: Annotated[
-        str, typer.Option(help="test, or validation for the images that a run held out.")
+    images: Annotated[
+        str,
+        typer.Option(help="Which images to score on: test, or validation for those held out."),
     ] = "test",
     as_json: options.AsJson = False,
     fail_under: Annotated[
         list[str] | None,
-        typer.Option(metavar="SPLIT=SHARE", help="Exit with 5 when an accuracy is lower."),
+        typer.Option(
+            metavar="SPLIT=SHARE", help="Exit with 5 when an accuracy is lower; repeatable."
+        ),
     ] = None,
     runs: options.Runs = DEFAULT_RUNS,
     device: options.Device = "auto",
+    on: Annotated[str | None, typer.Option(hidden=True, callback=_refuse_on)] = None,
 ) -> None:
     """Score head, medium and tail classes of runs, or of the teacher behind a cache."""
     from .. import console
@@ -41,12 +51,12 @@ def evaluate(
 
     names = scoring.splits(split)
     least = scoring.thresholds(fail_under or [])
-    scored = console.follow(scoring.score(runs, which or [], device, on))
+    found = console.follow(scoring.score(runs, which or [], device, images))
     if as_json:
-        console.document(console.scores_document(scored, names))
+        console.document(console.scores_document(found, names))
     else:
-        console.print_scores(scored, names)
-    scoring.check_thresholds(scored, least)
+        console.print_scores(found, names)
+    scoring.check_thresholds(found.scored, least)
 
 
 def runs(

@@ -91,7 +91,7 @@ Validation = Annotated[
     int | None,
     typer.Option(
         help="Training images of each class to hold out for validation, at most half of a class; "
-        "taken before the long tail is made.",
+        "taken from the long-tailed set.",
         rich_help_panel=_DATA,
         show_default="0",
     ),

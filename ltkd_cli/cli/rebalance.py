@@ -6,8 +6,16 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
 from . import options
 from .train import DEFAULT_RUNS
+
+_RETRAINING = "Re-training (crt, lws, mislas)"
+
+
+def _refuse_how(value: str | None) -> None:
+    if value is not None:
+        raise UsageError("--how of rebalance is now called --strategy.", f"--strategy {value}")
 
 
 def rebalance(
@@ -19,20 +27,20 @@ def rebalance(
             show_default="the newest teacher or student",
         ),
     ] = None,
-    how: Annotated[
+    strategy: Annotated[
         str,
         typer.Option(
-            help="crt (a new classifier), lws (a scale for each class), mislas (the classifier "
-            "trained on, its labels smoothed the more the larger the class), tau-norm (class "
-            "weights of more equal length) or logit-adjust (less of the class counts in the bias)."
+            help="Post-hoc adjustment: tau-norm (class weights of more equal length) or "
+            "logit-adjust (the class counts taken out of the bias). Classifier re-training: crt (a "
+            "new classifier), lws (a scale for each class) or mislas (the classifier trained on, "
+            "labels smoothed the more the larger the class)."
         ),
     ] = "logit-adjust",
     strength: Annotated[
         float | None,
         typer.Option(
-            help="tau of tau-norm and logit-adjust (the sources' own value is 1), or the smoothing "
-            "of the largest class in mislas.",
-            show_default="tau: chosen from 0 to 2 on the validation images; mislas: 0.3",
+            help="tau of tau-norm and logit-adjust; the sources' own value is 1.",
+            show_default="chosen from 0 to 2 on the validation images",
         ),
     ] = None,
     validation: Annotated[
@@ -46,22 +54,93 @@ def rebalance(
         int,
         typer.Option(help="Views of every image; the features of all of them are kept in memory."),
     ] = 8,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="fast (the backbone's batch-norm statistics stay, so features are computed once), "
+            "or a source's own, in which they move: imagenet-lt, for crt and lws bag-of-tricks, "
+            "for mislas cifar10-lt (there they stay) and cifar100-lt.",
+            show_default="fast; mislas on CIFAR: the source's",
+            rich_help_panel=_RETRAINING,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs of class-balanced sampling.",
+            show_default="the recipe's",
+            rich_help_panel=_RETRAINING,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Images in a batch.",
+            show_default="the recipe's",
+            rich_help_panel=_RETRAINING,
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Highest learning rate.",
+            show_default="the recipe's",
+            rich_help_panel=_RETRAINING,
+        ),
+    ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight decay of what is trained.",
+            show_default="the recipe's",
+            rich_help_panel=_RETRAINING,
+        ),
+    ] = None,
+    smooth_head: Annotated[
+        float | None,
+        typer.Option(
+            help="mislas: label smoothing of the largest class.",
+            show_default="0.3; cifar100-lt 0.4",
+            rich_help_panel=_RETRAINING,
+        ),
+    ] = None,
+    smooth_tail: Annotated[
+        float | None,
+        typer.Option(
+            help="mislas: label smoothing of the smallest class.",
+            show_default="0; cifar100-lt 0.1",
+            rich_help_panel=_RETRAINING,
+        ),
+    ] = None,
+    classifier_share: Annotated[
+        float | None,
+        typer.Option(
+            help="mislas: learning rate of the classifier, as a share of that of the scales.",
+            show_default="0.05; cifar10-lt 0.5, cifar100-lt 0.2",
+            rich_help_panel=_RETRAINING,
+        ),
+    ] = None,
     name: options.Name = None,
     runs: options.Runs = DEFAULT_RUNS,
     device: options.Device = "auto",
+    how: Annotated[str | None, typer.Option(hidden=True, callback=_refuse_how)] = None,
 ) -> None:
-    """Make a finished network fair to rare classes by its last layer alone."""
+    """Make a finished network fair to rare classes by its last layer."""
     from .. import console
     from .. import runs as run_folders
     from ..commands import rebalance as rebalancing
+    from ..commands.rebalance_options import Rebalancing
 
     if run is None:
         source = rebalancing.newest_source(runs)
         console.note(f"using the newest run, {source.name}")
     else:
         source = run_folders.find(runs, run)
-    asked = rebalancing.Rebalancing(how, strength, validation, views, device)
-    made = rebalancing.rebalance(runs, source, asked, name, console.decoding)
-    second = console.follow(made)
-    console.print_run(second)
-    console.print_next([second])
+    asked = Rebalancing(
+        strategy, strength, validation, views, device, recipe=recipe, epochs=epochs,
+        batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay,
+        smooth_head=smooth_head, smooth_tail=smooth_tail, classifier_share=classifier_share,
+    )  # fmt: skip
+    made = console.follow(rebalancing.rebalance(runs, source, asked, name, console.decoding))
+    console.print_run(made)
+    console.print_next([made])

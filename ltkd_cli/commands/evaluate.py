@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import devices, models, runs
 from ..data import Data, ImageSet, load
+from ..data.files import name_some
 from ..data.groups import GROUP_ALIASES, GROUP_NAMES, Groups
-from ..errors import BelowThreshold, UsageError
+from ..errors import BelowThreshold, UsageError, command
 from ..events import Event, Note, Warned
+from ..inference import evaluate
 from ..methods.finding import find
 from ..methods.options import options
 from ..metrics import Scores
 from ..runs import Run
 from .caches import open_cache
-from .rebalance import stage_in_words
+from .checks import check_classes
+from .identity import draw_of, setting_of
+from .rebalance_options import stage_in_words
 from .settings import TrainSettings
-from .testing import check_classes, score_on
 
 SPLITS = ("all", *GROUP_NAMES)
 """What `--split` takes, beside the aliases many and few."""
 
-SCORED_ON = ("test", "validation")
-"""What `--on` takes."""
+IMAGES = ("test", "validation")
+"""What `--images` takes."""
+
+ROUNDING = 1e-9
+"""By which an accuracy may miss its threshold: a mean of shares is rarely the number meant."""
 
 
 @dataclass(frozen=True)
@@ -41,42 +47,42 @@ class Scored:
     method: str
     data: str
     """Name of the image set, and of the split the scores are from."""
-    groups: str
-    """The rule behind head, medium and tail, in words."""
+    fingerprint: str | None
+    """Of the images that were scored on; None for a cache that does not say."""
+    groups: Groups
+    """Head, medium and tail as the run recorded them."""
     seed: int | None
     setting: str
-    """Equal for runs that differ in nothing but the seed and their teacher's seed."""
+    """JSON text, equal for the seeds of one setting and for nothing else."""
     draw: str
     """Differs for runs of one setting unless they repeat each other."""
     scores: Scores
     seconds: float | None
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What one `eval` found out."""
+
+    scored: list[Scored]
+    warnings: list[str]
+    """All that were yielded on the way."""
+
+
 def score(
-    root: Path, which: list[str], device_name: str, on: str = "test"
-) -> Generator[Event, None, list[Scored]]:
+    root: Path, which: list[str], device_name: str, images: str = "test"
+) -> Generator[Event, None, Evaluation]:
     """Scores of the named runs and caches; of the newest finished run where none is named.
 
-    `on` says on which images: `test`, or `validation` for those that a run held out.
+    `images` says on which: `test`, or `validation` for those that a run held out.
     """
-    if on not in SCORED_ON:
-        raise UsageError(f"--on takes {' or '.join(SCORED_ON)}, not {on!r}.", "--on validation")
-    if not which:
-        run = runs.newest(root)
-        yield Note(f"using the newest run, {run.name}")
-        return [(yield from _score_run(run, device_name, on))]
-    scored = []
-    for name in which:
-        if _is_cache(Path(name)):
-            scored.append(_score_cache(Path(name), on))
-        else:
-            scored.append((yield from _score_run(runs.find(root, name), device_name, on)))
-    return scored
-
-
-def _is_cache(path: Path) -> bool:
-    named = path.suffix in (".h5", ".hdf5", ".partial")
-    return named or (path.is_file() and path.suffix != ".safetensors")
+    if images not in IMAGES:
+        raise UsageError(
+            f"--images takes {' or '.join(IMAGES)}, not {images!r}.", "--images validation"
+        )
+    warnings: list[str] = []
+    scored = yield from _kept(_score_all(root, which, device_name, images), warnings)
+    return Evaluation(scored, warnings)
 
 
 def splits(name: str | None) -> tuple[str, ...]:
@@ -108,22 +114,22 @@ def by_setting(scored: Iterable[Scored]) -> list[list[Scored]]:
     return groups
 
 
-def thresholds(texts: list[str]) -> dict[str, float]:
-    """The least accuracy, in [0, 1], of each split; UsageError where one is no `SPLIT=SHARE`."""
-    return dict(_threshold(text) for text in texts)
+def thresholds(texts: list[str]) -> list[tuple[str, float]]:
+    """Every split with its least accuracy, in [0, 1]; UsageError where one is no `SPLIT=SHARE`."""
+    return [_threshold(text) for text in texts]
 
 
-def check_thresholds(scored: list[Scored], least: dict[str, float]) -> None:
-    """Raises BelowThreshold where an accuracy lies under its threshold."""
+def check_thresholds(scored: list[Scored], least: list[tuple[str, float]]) -> None:
+    """Raises BelowThreshold where an accuracy lies under one of its thresholds."""
     for one in scored:
         accuracies = one.scores.accuracies()
-        for split, wanted in least.items():
+        for split, wanted in least:
             accuracy = accuracies[split]
-            if accuracy is None or accuracy < wanted:
+            if accuracy is None or accuracy < wanted - ROUNDING:
                 shown = "n/a" if accuracy is None else f"{accuracy:.4f}"
                 raise BelowThreshold(
                     f"The {split} accuracy of {one.name} is {shown}, less than {wanted}.",
-                    "ltkd methods, for what may do better",
+                    command("methods", remark="for what may do better"),
                 )
 
 
@@ -146,46 +152,87 @@ def _threshold(text: str) -> tuple[str, float]:
     return splits(name)[0], least
 
 
-def _score_run(run: Run, device_name: str, on: str) -> Generator[Event, None, Scored]:
+def _kept(
+    events: Generator[Event, None, list[Scored]], warnings: list[str]
+) -> Generator[Event, None, list[Scored]]:
+    """The events as they are, with the text of every warning added to `warnings`."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            scored: list[Scored] = end.value
+            return scored
+        if isinstance(event, Warned):
+            warnings.append(event.text)
+        yield event
+
+
+def _score_all(
+    root: Path, which: list[str], device_name: str, images: str
+) -> Generator[Event, None, list[Scored]]:
+    if not which:
+        run = runs.newest(root)
+        yield Note(f"using the newest run, {run.name}")
+        return [(yield from _score_run(run, device_name, images))]
+    scored = []
+    for name in which:
+        if _is_cache(Path(name)):
+            scored.append(_score_cache(Path(name), images))
+        else:
+            scored.append((yield from _score_run(runs.find(root, name), device_name, images)))
+    yield from compare_images(scored)
+    return scored
+
+
+def _is_cache(path: Path) -> bool:
+    named = path.suffix in (".h5", ".hdf5", ".partial")
+    return named or (path.is_file() and path.suffix != ".safetensors")
+
+
+def _score_run(run: Run, device_name: str, split: str) -> Generator[Event, None, Scored]:
     run.require_done()
     settings = TrainSettings.of(run)
     device = devices.open_device(device_name)
     data = load(settings.data)
     check_classes(run, data)
-    images = _images(run, data, on)
-    if not images.matches(run.record["data"].get(on)):
-        yield Warned(f"The {on} images of {data.name} are not those that {run.name} was scored on.")
+    images, recorded = _images(run, data, split), run.record["data"]
+    if not images.matches(recorded.get(split)):
+        yield Warned(
+            f"The {split} images of {data.name} are not those that {run.name} was scored on."
+        )
+    groups = _groups(recorded["groups"])
+    yield from _compare_groups(run, groups, data)
     network = models.load(run.weights, run.verified_weights()).to(device)
-    scores = score_on(images, network, data, device)
     return Scored(
         name=run.name,
         kind=run.kind,
         model=settings.model,
         method=_method_in_words(run, settings),
         data=_data_in_words(data.name, images.split, len(images.labels)),
-        groups=data.groups.describe(),
+        fingerprint=images.fingerprint,
+        groups=groups,
         seed=settings.seed,
-        setting=_setting_of(run, settings),
-        draw=_draw_of(run, settings),
-        scores=scores,
+        setting=json.dumps({**setting_of(run), "scored on": images.fingerprint}),
+        draw=draw_of(run),
+        scores=evaluate(network, images, groups, recorded["class_counts"], device),
         seconds=run.record["seconds"],
     )
 
 
-def _images(run: Run, data: Data, on: str) -> ImageSet:
+def _images(run: Run, data: Data, split: str) -> ImageSet:
     """The images to score a run on; UsageError where it held none out for validation."""
-    if on == "test":
+    if split == "test":
         return data.test
     if data.validation is None:
         raise UsageError(
             f"{run.name} held no images out for validation.",
-            f"ltkd {run.kind} --validation 20, for a run that does",
+            command(run.kind, "--validation", "20", remark="for a run that does"),
         )
     return data.validation
 
 
-def _score_cache(path: Path, on: str) -> Scored:
-    if on != "test":
+def _score_cache(path: Path, split: str) -> Scored:
+    if split != "test":
         raise UsageError(
             f"{path} knows its teacher's scores on the test set only.",
             "give the teacher's run in its place",
@@ -201,13 +248,43 @@ def _score_cache(path: Path, on: str) -> Scored:
         data=_data_in_words(
             held["image_set"], held.get("test_split", "test"), scores.splits["all"].images
         ),
-        groups=_groups_in_words(held["groups"]),
+        fingerprint=held.get("test_fingerprint") or None,
+        groups=_groups(held["groups"]),
         seed=None,
-        setting=str(path),
+        setting=json.dumps({"cache": str(path)}),
         draw="",
         scores=scores,
         seconds=None,
     )
+
+
+def _compare_groups(run: Run, groups: Groups, data: Data) -> Iterator[Warned]:
+    """A warning where the training images there are now would form other groups."""
+    moved = [
+        f"{name} from {before} to {now}"
+        for name, before, now in zip(
+            data.train.class_names, groups.of_class, data.groups.of_class, strict=True
+        )
+        if before != now
+    ]
+    if moved:
+        yield Warned(
+            f"{run.name} is scored by the groups that it was trained with; by the training images "
+            f"that are there now, classes would move: {name_some(moved)}."
+        )
+
+
+def compare_images(scored: list[Scored]) -> Iterator[Warned]:
+    """Warnings where rows are about other images than each other, or may be."""
+    known = {one.fingerprint for one in scored if one.fingerprint is not None}
+    unknown = [one.name for one in scored if one.fingerprint is None]
+    if len(known) > 1 or (unknown and len({one.data for one in scored}) > 1):
+        yield Warned("The rows are not about the same images, so they cannot be compared.")
+    elif unknown and len(scored) > 1:
+        yield Warned(
+            f"{name_some(unknown)} does not say which test images its scores are from, so they "
+            "may be others than those of the other rows."
+        )
 
 
 def _method_in_words(run: Run, settings: TrainSettings) -> str:
@@ -221,22 +298,9 @@ def _method_in_words(run: Run, settings: TrainSettings) -> str:
     return " + ".join([" ".join([settings.method, *changed]), *stages])
 
 
-def _setting_of(run: Run, settings: TrainSettings) -> str:
-    names = ("teacher_method", "teacher_model", "views_per_image")
-    caches = [parent for parent in run.record["parents"] if parent["kind"] == "cache"]
-    teachers = [{name: cache[name] for name in names} for cache in caches]
-    stages = [(stage["how"], stage["options"]) for stage in run.record.get("rebalanced", [])]
-    return json.dumps([settings.without_seed(), teachers, stages], sort_keys=True)
-
-
-def _draw_of(run: Run, settings: TrainSettings) -> str:
-    teachers = [parent.get("teacher_sha256") for parent in run.record["parents"]]
-    return json.dumps([settings.seed, teachers])
-
-
 def _data_in_words(name: str, split: str, images: int) -> str:
     return f"{split} set of {name}, {images:,} images"
 
 
-def _groups_in_words(groups: dict[str, Any]) -> str:
-    return Groups(groups["rule"], tuple(groups["of_class"])).describe()
+def _groups(recorded: dict[str, Any]) -> Groups:
+    return Groups(recorded["rule"], tuple(recorded["of_class"]))

@@ -22,12 +22,13 @@ from ..data.decoded import Progress
 from ..errors import CacheMismatch, Interrupted, UsageError
 from ..events import Event, Note, Warned
 from ..files import exists
-from ..inference import export
+from ..inference import evaluate, export
 from ..runs import Run
 from ..training.interrupts import stop_requests
 from ..views.policy import POLICIES, VIEW_VERSION, ViewPolicy
+from .checks import check_classes
+from .identity import setting_of
 from .settings import TrainSettings, with_images
-from .testing import check_classes, score_on_test
 
 DEFAULT_VIEWS = 16
 MAX_VIEWS = 10_000
@@ -176,6 +177,7 @@ def _attributes(
         "teacher_method": run.method,
         "teacher_classes": _classes(run),
         "teacher_recipe": run.settings["recipe"],
+        "teacher_setting": setting_of(run),
         "teacher_scores": _scores(run, data, network, device),
         "test_split": data.test.split,
         "test_fingerprint": data.test.fingerprint,
@@ -189,10 +191,10 @@ def _scores(run: Run, data: Data, network: models.Network, device: torch.device)
     """The run's own scores where they are about the same test images and groups, else new ones."""
     known, groups = run.record["data"], dataclasses.asdict(data.groups)
     same = data.test.matches(known["test"]) and _as_json(groups) == known["groups"]
-    scores: dict[str, Any] = (
-        run.record["scores"] if same else score_on_test(network, data, device).as_dict()
-    )
-    return scores
+    if same:
+        scores: dict[str, Any] = run.record["scores"]
+        return scores
+    return evaluate(network, data.test, data.groups, data.train.class_counts(), device).as_dict()
 
 
 def _classes(run: Run) -> list[int]:

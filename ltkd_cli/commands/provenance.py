@@ -16,6 +16,9 @@ from ..cache import Cache
 from ..data import Data
 from . import caches as teacher_caches
 
+SETTING = ("teacher_setting", "policy", "view_version", "autocast")
+"""Attributes of a cache that a run's identity needs; caches of 0.1.0 lack the first."""
+
 
 def environment(device: torch.device) -> dict[str, str]:
     """Versions and machine that a result may depend on."""
@@ -60,7 +63,9 @@ def parent_record(cache: Cache) -> dict[str, Any]:
         "crc_sha256": crc_sha256(cache),
         "teacher_model": cache.attributes["teacher_model"]["name"],
         "views_per_image": teacher_caches.views_per_image(cache)[0],
+        "dtype": cache.layout.dtype,
         **{name: cache.attributes[name] for name in names},
+        **{name: cache.attributes.get(name) for name in SETTING},
     }
 
 

@@ -1,57 +1,79 @@
-"""`rebalance`: a new run whose last layer is another one's, made fair to rare classes."""
+"""`rebalance`: a new run with another last layer, which is fair to rare classes."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .. import devices, models, runs
-from .. import metrics as evaluate
-from ..data import load
+from ..data import Data, ImageSet, load
 from ..data.decoded import Progress
-from ..errors import DataMismatch, MethodError, RunError, UsageError
-from ..events import Event, Facts, Warned
-from ..rebalancing.posthoc import balanced_accuracy, is_better
-from ..rebalancing.strategies import HOWS, Stage, hits_of, second_stage
+from ..errors import DataMismatch, MethodError, RunError, UsageError, command
+from ..events import Event, Facts, Note, Warned
+from ..inference import evaluate, extract_features
+from ..metrics import write_per_class
+from ..models import Network
+from ..rebalancing.features import Features, Source, fixed, moving
+from ..rebalancing.posthoc import (
+    balanced_accuracy,
+    is_better,
+    validation_images,
+    validation_rows,
+)
+from ..rebalancing.recipes import PRESETS, Retraining, default_preset, resolve
+from ..rebalancing.strategies import NewHead, adjust_head, correct_of, retrain_head
 from ..runs import Run
 from ..views.policy import ViewPolicy
 from .caches import accuracies_in_words
-from .looking import Source, look
 from .provenance import environment
+from .rebalance_options import Rebalancing, check
 from .settings import TrainSettings
-from .testing import score_on_test
-
-MAX_VIEWS = 1000
-MAX_STRENGTH = 100.0
-"""Of `--strength`; the sources use up to 1, and what is chosen here ends at 2."""
 
 
 @dataclass(frozen=True)
-class Rebalancing:
-    """What the user asked for; None where a default or a choice applies."""
+class _Opened:
+    """A finished run, opened."""
 
-    how: str
-    strength: float | None = None
-    validation: int | None = None
-    """Training images of each class to validate on, for a run that held none out."""
-    views: int = 8
-    device: str = "auto"
+    run: Run
+    data: Data
+    network: Network
+    policy: ViewPolicy
+    device: torch.device
 
-    def options(self) -> dict[str, Any]:
-        """What decides the outcome beside `how` and the run's seed."""
-        return {"strength": self.strength, "validation": self.validation, "views": self.views}
+    @property
+    def seed(self) -> int:
+        return int(self.run.settings["seed"])
+
+    def features(
+        self, images: ImageSet, rows: Tensor, views: int
+    ) -> Generator[Event, None, Features]:
+        """Features of the first views of some rows."""
+        found = yield from extract_features(
+            self.network, images, rows, views, self.policy, self.device
+        )
+        return Features(found, images.labels[rows])
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """The images that choices are made on."""
+
+    images: ImageSet
+    rows: Tensor
+    views: int
+    held_out: bool
 
 
 @dataclass(frozen=True)
 class _Compared:
-    """Shares of right views [M] of the validation images before and after, and labels [M]."""
+    """Shares of correct views [M] of the validation images before and after, and labels [M]."""
 
     old: Tensor
     new: Tensor
@@ -67,10 +89,10 @@ class _Compared:
 
 
 def newest_source(root: Path) -> Run:
-    """The newest finished run that is no second stage itself; RunError where there is none."""
+    """The newest finished run that was not rebalanced itself; RunError where there is none."""
     found = [run for run in runs.all_runs(root) if run.done and run.kind != "rebalance"]
     if not found:
-        raise RunError(f"There is no finished run in {root} yet.", "ltkd teach")
+        raise RunError(f"There is no finished run in {root} yet.", command("teach"))
     return found[-1]
 
 
@@ -81,136 +103,184 @@ def rebalance(
     name: str | None = None,
     progress: Progress | None = None,
 ) -> Generator[Event, None, Run]:
-    """Makes the second stage of a finished run, which stays as it is; returns the new run.
+    """Rebalances a finished run, which stays as it is; returns the new run.
 
     The folder is made when all else is done, so that an interrupted command leaves nothing.
     """
     began = time.perf_counter()
-    _check(asked)
+    check(asked)
     if name:
         runs.check_name(root, name)
-    source = _open(run, asked, progress)
-    _check_held_out(source, asked)
-    yield from _cautions(source, asked)
-    views = asked.views if source.policy.name != "none" else 1
-    seen, validation = yield from look(source, asked.how, asked.validation, views)
-    counts = torch.tensor(source.data.train.class_counts())
-    stage = second_stage(asked.how, source.network.head, seen, counts, asked.strength, source.seed)
-    compared = _Compared(
-        hits_of(source.network.head, validation), hits_of(stage.head, validation), validation.labels
-    )
-    source.network.head = stage.head
+    opened = _open(run, asked, progress)
+    _check_held_out(opened, asked)
+    how = _retraining(opened, asked)
+    yield from _warn(opened, asked)
+    validation = _validation(opened, asked)
+    yield from _introduce(opened, asked, how, validation)
+    changed, compared = yield from _change(opened, asked, how, validation)
     record = {
-        "how": asked.how,
+        "how": asked.strategy,
         "options": asked.options(),
-        "views": views,
-        "validation_images": len(validation.labels),
-        "validation_held_out": source.data.validation is not None,
+        "views": _views(opened, asked),
+        "validation_images": len(validation.rows),
+        "validation_held_out": validation.held_out,
         "validation_before": compared.before,
         "validation_after": compared.after,
-        **stage.found,
+        **changed.found,
     }
-    made = _write(root, name, source, record, began)
-    yield Facts(made.name, _in_words(run, stage, compared))
+    made = _write(root, name, opened, record, began)
+    yield Facts(made.name, _in_words(run, changed, compared))
     if is_better(compared.old, compared.new, compared.labels):
         yield Warned(
-            f"{asked.how} made the validation images worse; {run.name} may be the better network."
+            f"{asked.strategy} made the validation images worse; {run.name} may be the better "
+            "network."
         )
     return made
 
 
-def stage_in_words(stage: dict[str, Any]) -> str:
-    """A second stage of run.json with the options that are not the defaults."""
-    defaults = Rebalancing(stage["how"]).options()
-    changed = [
-        f"{name}={value:g}" for name, value in stage["options"].items() if value != defaults[name]
-    ]
-    return " ".join([stage["how"], *changed])
-
-
-def _check(asked: Rebalancing) -> None:
-    if asked.how not in HOWS:
-        raise UsageError(
-            f"There is no second stage {asked.how!r}; there are {', '.join(HOWS)}.",
-            "--how logit-adjust",
-        )
-    if asked.strength is not None and asked.how in ("crt", "lws"):
-        raise UsageError(
-            f"{asked.how} has no strength: it is trained.", "--how tau-norm, or --how logit-adjust"
-        )
-    if asked.how == "mislas" and not 0 <= (asked.strength or 0) < 1:
-        raise UsageError(
-            "--strength of mislas is the smoothing of the largest class, from 0 to less than 1.",
-            "--strength 0.3",
-        )
-    if asked.strength is not None and not 0 <= asked.strength <= MAX_STRENGTH:
-        raise UsageError(f"--strength must lie between 0 and {MAX_STRENGTH:g}.", "--strength 1")
-    if not 1 <= asked.views <= MAX_VIEWS:
-        raise UsageError(f"--views must be from 1 to {MAX_VIEWS:,}.", "--views 8")
-    if asked.validation is not None and asked.validation < 1:
-        raise UsageError("--validation must be at least 1.", "--validation 20")
-
-
-def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> Source:
+def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> _Opened:
     run.require_done()
     device = devices.open_device(asked.device)
     network = models.load(run.weights, run.verified_weights()).to(device).eval()
-    if asked.how != "crt" and not isinstance(network.head, nn.Linear):
+    if asked.strategy != "crt" and not isinstance(network.head, nn.Linear):
         raise MethodError(
-            f"{run.name} ends in a cosine head, which knows neither a bias nor a length of a "
-            f"class's weights, so {asked.how} has nothing to change.",
-            f"ltkd rebalance {quote(str(run.path))} --how crt",
+            f"{run.name} ends in a cosine head, which has neither a bias nor a length of a "
+            f"class's weights, so {asked.strategy} has nothing to change.",
+            command("rebalance", run.path, "--strategy", "crt"),
         )
     settings = TrainSettings.of(run)
     if settings.classes != "all":
         raise MethodError(
-            f"{run.name} learned the {settings.classes} classes alone, and a second stage is for "
+            f"{run.name} learned the {settings.classes} classes alone, and rebalancing is for "
             "networks of all classes.",
-            "ltkd runs, for those of all classes",
+            command("runs", remark="for those of all classes"),
         )
     data = load(settings.data, progress)
     if not data.train.matches(run.record["data"]["train"]):
         raise DataMismatch(
             f"The training images of {run.name} are not what they were when it was trained.",
-            f"ltkd {run.kind}, for a new run",
+            command(run.kind, remark="for a new run"),
         )
-    return Source(run, data, network, ViewPolicy(settings.views, settings.view_seed), device)
+    return _Opened(run, data, network, ViewPolicy(settings.views, settings.view_seed), device)
 
 
-def _cautions(source: Source, asked: Rebalancing) -> Generator[Event, None, None]:
-    run = source.run
-    if asked.how == "logit-adjust" and run.method != "ce":
+def _check_held_out(opened: _Opened, asked: Rebalancing) -> None:
+    if opened.data.validation is not None and asked.validation is not None:
+        raise UsageError(
+            f"{opened.run.name} held {len(opened.data.validation.labels):,} images out, and they "
+            "are what is validated on.",
+            command("rebalance", opened.run.path, "--strategy", asked.strategy),
+        )
+
+
+def _retraining(opened: _Opened, asked: Rebalancing) -> Retraining | None:
+    """The recipe of a re-training; None for an adjustment."""
+    if asked.strategy not in PRESETS:
+        return None
+    preset = asked.recipe or default_preset(asked.strategy, opened.data.spec.data)
+    rows = len(opened.data.train.labels)
+    return resolve(asked.strategy, preset, dataclasses.asdict(asked), rows)
+
+
+def _warn(opened: _Opened, asked: Rebalancing) -> Generator[Event, None, None]:
+    run = opened.run
+    if asked.strategy == "logit-adjust" and run.method != "ce":
         yield Warned(
             f"Logit adjustment is meant for a network trained by ce; {run.name} was trained by "
             f"{run.method}, which may have corrected for the class counts already."
         )
-    if not source.data.test.matches(run.record["data"]["test"]):
+    if not opened.data.test.matches(run.record["data"]["test"]):
         yield Warned(
-            f"The test images of {source.data.name} are not those that {run.name} was scored on."
+            f"The test images of {opened.data.name} are not those that {run.name} was scored on."
         )
 
 
-def _check_held_out(source: Source, asked: Rebalancing) -> None:
-    if source.data.validation is not None and asked.validation is not None:
-        raise UsageError(
-            f"{source.run.name} held {len(source.data.validation.labels):,} images out, and they "
-            "are what is validated on.",
-            f"ltkd rebalance {quote(str(source.run.path))} --how {asked.how}",
+def _views(opened: _Opened, asked: Rebalancing) -> int:
+    return asked.views if opened.policy.name != "none" else 1
+
+
+def _validation(opened: _Opened, asked: Rebalancing) -> _Validation:
+    """Held-out images in their clean view; else some training images of each class, in several."""
+    held_out, train = opened.data.validation, opened.data.train
+    if held_out is not None:
+        return _Validation(held_out, torch.arange(len(held_out.labels)), 1, held_out=True)
+    views = _views(opened, asked)
+    per_class = asked.validation or validation_images(opened.network.spec.classes, views)
+    rows = validation_rows(train.labels, per_class, opened.seed)
+    return _Validation(train, rows, views, held_out=False)
+
+
+def _introduce(
+    opened: _Opened, asked: Rebalancing, how: Retraining | None, validation: _Validation
+) -> Generator[Event, None, None]:
+    """What is learned from and chosen on, with a warning where that is what was trained on."""
+    name, images = opened.run.name, f"{len(validation.rows):,}"
+    if how is not None:
+        rows, recipe = len(opened.data.train.labels), how.recipe
+        moving = "moving" if how.moving_statistics else "fixed"
+        yield Note(
+            f"{name}: {asked.strategy} on {rows:,} training images, epochs {recipe.epochs:,}, "
+            f"batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}, "
+            f"{moving} batch-norm statistics"
         )
+    if validation.held_out:
+        yield Note(f"{name}: validated on {images} images that were held out")
+    elif how is None:
+        yield Warned(
+            f"{name} held no images out, so {asked.strategy} is chosen on {images} of its training "
+            f"images, {validation.views} views each; it knows them, so the choice and the "
+            "validation accuracy are optimistic. Training with --validation 20 holds some out."
+        )
+    else:
+        yield Note(
+            f"{name}: no images were held out, so the validation accuracy is of {images} training "
+            "images, and optimistic; nothing is chosen by it"
+        )
+
+
+def _change(
+    opened: _Opened, asked: Rebalancing, how: Retraining | None, validation: _Validation
+) -> Generator[Event, None, tuple[NewHead, _Compared]]:
+    """Gives the network its new head; what it was before and after on the validation images."""
+    network, counts = opened.network, torch.tensor(opened.data.train.class_counts())
+    chosen_on = validation.images, validation.rows, validation.views
+    features = yield from opened.features(*chosen_on)
+    old = correct_of(network.head, features)
+    if how is None:
+        assert isinstance(network.head, nn.Linear)  # _open refuses others
+        changed = adjust_head(asked.strategy, network.head, features, counts, asked.strength)
+    else:
+        source = yield from _source(opened, asked, how)
+        changed = yield from retrain_head(
+            asked.strategy, network.head, source, counts, how, opened.seed
+        )
+        if how.moving_statistics:
+            features = yield from opened.features(*chosen_on)
+    network.head = changed.head
+    return changed, _Compared(old, correct_of(changed.head, features), features.labels)
+
+
+def _source(opened: _Opened, asked: Rebalancing, how: Retraining) -> Generator[Event, None, Source]:
+    train = opened.data.train
+    if how.moving_statistics:
+        return moving(opened.network, train, opened.policy, opened.device)
+    everything = torch.arange(len(train.labels))
+    features = yield from opened.features(train, everything, _views(opened, asked))
+    return fixed(features)
 
 
 def _write(
-    root: Path, name: str | None, source: Source, stage: dict[str, Any], began: float
+    root: Path, name: str | None, opened: _Opened, stage: dict[str, Any], began: float
 ) -> Run:
     """The new run, its weights and scores; the settings are those of the run it came from."""
-    parent, network, data = source.run, source.network, source.data
-    scores = score_on_test(network, data, source.device)
+    parent, network, data = opened.run, opened.network, opened.data
+    scores = evaluate(network, data.test, data.groups, data.train.class_counts(), opened.device)
     label = f"{stage['how']}-{parent.settings['model']}"
     with runs.creating(root, "rebalance", label, parent.settings, name) as run:
         models.save(network, run.weights)
-        evaluate.write_per_class(run.per_class, scores)
+        write_per_class(run.per_class, scores)
         run.update(
-            environment=environment(source.device),
+            environment=environment(opened.device),
             data={**parent.record["data"], "test": data.test.fingerprint},
             parents=[_parent(parent), *parent.record["parents"]],
             rebalanced=[*parent.record.get("rebalanced", []), stage],
@@ -233,10 +303,10 @@ def _parent(run: Run) -> dict[str, Any]:
     }
 
 
-def _in_words(run: Run, stage: Stage, compared: _Compared) -> tuple[tuple[str, str], ...]:
+def _in_words(run: Run, changed: NewHead, compared: _Compared) -> tuple[tuple[str, str], ...]:
     before, after = compared.before, compared.after
     return (
-        ("second stage", stage.words),
+        ("rebalanced by", changed.summary),
         ("validation accuracy", f"{before:.1%} before, {after:.1%} after, the mean of the classes"),
         ("test accuracy before", accuracies_in_words(run.record["scores"])),
     )

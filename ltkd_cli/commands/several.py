@@ -27,9 +27,9 @@ from ..runs import Run
 from ..training.interrupts import stop_requests
 from . import caches as teacher_caches
 from . import train as training
+from .checks import warn_of_images
 from .prepare import prepare
 from .settings import TrainSettings
-from .testing import cautions
 
 SECONDS_BETWEEN_LOOKS = 0.2
 """How late a Ctrl-C is noticed at most."""
@@ -56,7 +56,7 @@ def create(
     """
     prepared = prepare(settings, progress)
     yield from teacher_caches.introduce(prepared.caches, type(prepared.method))
-    yield from cautions(prepared.data)
+    yield from warn_of_images(prepared.data)
     threads = _threads_of_each(at_once)
     own = torch.get_num_threads()
     torch.set_num_threads(threads)  # as the students will have, who take them from run.json

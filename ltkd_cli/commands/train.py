@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from .. import devices, models, runs
-from .. import metrics as evaluate
 from ..data.decoded import Progress
 from ..errors import CacheMismatch, DataMismatch, Diverged, Interrupted, RunError
 from ..events import Checked, EpochEnd, Event, Note
+from ..inference import evaluate
+from ..metrics import write_per_class
 from ..runs import Run
 from ..training import residency
 from ..training.compiling import compile_network
@@ -28,10 +29,10 @@ from ..training.profiling import profiled
 from ..training.state import load_state, save_state
 from ..training.tensorboard import Log, event_files
 from . import caches as teacher_caches
+from .checks import warn_of_images
 from .prepare import Prepared, members_of, prepare
 from .provenance import crc_sha256, data_record, environment, parent_record
 from .settings import TrainSettings
-from .testing import cautions, score_on, score_on_test
 
 SECONDS_BETWEEN_STATES = 60.0
 """A killed run repeats at most about this much."""
@@ -55,7 +56,7 @@ def start(
     First it says what each cache holds, and how good its teacher is.
     """
     yield from teacher_caches.introduce(prepared.caches, type(prepared.method))
-    yield from cautions(prepared.data)
+    yield from warn_of_images(prepared.data)
     run = create(root, kind, prepared, name)
     return (yield from _fit(run, prepared, watch or Watch()))
 
@@ -211,7 +212,7 @@ def _epochs(
             record: dict[str, Any] = dataclasses.asdict(event)
             last = event.epoch == recipe.epochs
             if every and event.epoch % every == 0 and not last:
-                checked = _look(prepared, training, event.epoch)
+                checked = _evaluate(prepared, training, event.epoch)
                 record[checked.split] = checked.accuracy
                 said.append(checked)
             run.log(record)
@@ -260,12 +261,14 @@ def _finish(run: Run, prepared: Prepared, training: Training, keeper: _Keeper) -
     network = training.final_network
     models.save(network, run.weights)
     data, device = prepared.data, prepared.device
-    scores = score_on_test(network, data, device)
-    held_out = data.validation and score_on(data.validation, network, data, device).as_dict()
+    known = data.groups, data.train.class_counts(), device
+    scores = evaluate(network, data.test, *known)
+    held_out = data.validation and evaluate(network, data.validation, *known).as_dict()
     members = members_of(prepared.settings, data)
-    evaluate.write_per_class(run.per_class, scores)
+    write_per_class(run.per_class, scores)
     run.update(
         status="done",
+        data=data_record(data),
         weights_sha256=models.weights_sha256(run.weights),
         parameters=models.describe(network).parameters,
         train_images=len(data.train.labels if members is None else members),
@@ -276,11 +279,12 @@ def _finish(run: Run, prepared: Prepared, training: Training, keeper: _Keeper) -
     run.state.unlink(missing_ok=True)
 
 
-def _look(prepared: Prepared, training: Training, epoch: int) -> Checked:
+def _evaluate(prepared: Prepared, training: Training, epoch: int) -> Checked:
     """Accuracy on the validation images where there are any, so that the test set stays unseen."""
     data, network = prepared.data, training.final_network
     images = data.validation or data.test
-    scores = score_on(images, network, data, prepared.device, prepared.settings.precision)
+    counts, precision = data.train.class_counts(), prepared.settings.precision
+    scores = evaluate(network, images, data.groups, counts, prepared.device, precision)
     split = "test" if data.validation is None else images.split
     return Checked(epoch, split, scores.accuracies())
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from ..commands.evaluate import Scored, by_setting
+from ..commands.evaluate import Evaluation, Scored, by_setting
+from ..commands.identity import ABSENT, differences
 from ..data.groups import GROUP_NAMES
-from ..metrics import interval_over_seeds
+from ..metrics import accuracy_over_seeds
 from . import terminal as console
 
 MEASURES = ("balanced_accuracy", "macro_f1", "nll", "ece")
@@ -21,16 +24,38 @@ NAMES = {
 }
 """Headings of the measures."""
 
-Bounds = tuple[float, float | None, float | None]
-"""Mean, and the ends of its 95 % interval where it has one."""
+MAX_DIFFERENCES = 3
+"""Fields that are named where two rows look alike but are of other settings."""
+
+SPREADS = {
+    1: "One run: 95 % interval over these images (Wilson).",
+    2: "Two runs: mean and both values.",
+    3: "Three runs or more: mean and 95 % interval over their seeds (Student's t).",
+}
+"""What stands beside an accuracy, by the number of runs."""
+
+FINGERPRINT_LETTERS = 8
+"""Of an image set's fingerprint, where rows are about several."""
 
 
-def print_scores(scored: list[Scored], splits: tuple[str, ...]) -> None:
+@dataclass(frozen=True)
+class Bounds:
+    """An accuracy over the runs of one setting, in [0, 1]."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    """Ends of the 95 % interval: Wilson's of one run, Student's t of three or more."""
+    values: tuple[float, ...]
+    """Of each run."""
+
+
+def print_scores(found: Evaluation, splits: tuple[str, ...]) -> None:
     """A row for each setting: one run with its intervals, or the mean and interval over seeds.
 
     Where the terminal is too narrow for that, two tables, with the intervals below the means.
     """
-    settings = by_setting(scored)
+    settings = by_setting(found.scored)
     measures = MEASURES if len(splits) > 1 else ()
     named = [(_name(group), group[0].method, group[0].model) for group in settings]
     measured = [tuple(_measure_cell(group, name) for name in measures) for group in settings]
@@ -48,15 +73,16 @@ def print_scores(scored: list[Scored], splits: tuple[str, ...]) -> None:
         rows = [(*a, *c) for a, c in zip(named, measured, strict=True)]
         console.table((*headings, *measure_headings), rows, words=3)
     console.result("")
-    for line in _footnotes(scored, settings, splits):
+    for line in _footnotes(found.scored, settings, splits):
         console.result(line)
 
 
-def scores_document(scored: list[Scored], splits: tuple[str, ...]) -> dict[str, Any]:
-    """The same for programs; shares in [0, 1]."""
+def scores_document(found: Evaluation, splits: tuple[str, ...]) -> dict[str, Any]:
+    """The same for programs, with all warnings; shares in [0, 1]."""
     return {
-        "results": [_result(one, splits) for one in scored],
-        "settings": [_setting(group, splits) for group in by_setting(scored)],
+        "results": [_result(one, splits) for one in found.scored],
+        "settings": [_setting(group, splits) for group in by_setting(found.scored)],
+        "warnings": found.warnings,
     }
 
 
@@ -79,24 +105,33 @@ def _accuracy_cell(group: list[Scored], split: str, cell: Callable[[Bounds], str
 
 
 def _bounds(group: list[Scored], split: str) -> Bounds | None:
-    """The accuracy with Wilson's interval for one run, Student's t for several; None if empty."""
+    """The accuracy with its interval, where it has one; None if the split has no class."""
     found = [one.scores.splits[split] for one in group]
-    values = [accuracy.accuracy for accuracy in found if accuracy.accuracy is not None]
+    values = tuple(accuracy.accuracy for accuracy in found if accuracy.accuracy is not None)
     if len(values) < len(found):
         return None
     if len(values) == 1:
-        return values[0], found[0].low, found[0].high
-    return interval_over_seeds(values)
+        return Bounds(values[0], found[0].low, found[0].high, values)
+    return Bounds(*accuracy_over_seeds(values), values)
 
 
 def _beside(bounds: Bounds) -> str:
-    mean, low, high = (console.percent(value) for value in bounds)
-    return f"{mean} [{low}, {high}]"
+    if bounds.low is None:
+        return f"{console.percent(bounds.mean)} ({_each(bounds)})"
+    return f"{console.percent(bounds.mean)} [{_ends(bounds, ', ')}]"
 
 
 def _below(bounds: Bounds) -> str:
-    mean, low, high = (console.percent(value) for value in bounds)
-    return f"{mean}\n{low}-{high}"
+    ends = _each(bounds) if bounds.low is None else _ends(bounds, "-")
+    return f"{console.percent(bounds.mean)}\n{ends}"
+
+
+def _each(bounds: Bounds) -> str:
+    return ", ".join(map(console.percent, bounds.values))
+
+
+def _ends(bounds: Bounds, between: str) -> str:
+    return f"{console.percent(bounds.low)}{between}{console.percent(bounds.high)}"
 
 
 def _measure_cell(group: list[Scored], measure: str) -> str:
@@ -111,32 +146,90 @@ def _measure(one: Scored, measure: str) -> float:
 
 def _footnotes(
     scored: list[Scored], settings: list[list[Scored]], splits: tuple[str, ...]
-) -> list[str]:
-    first = scored[0]
-    what = [f"Accuracy in percent after the last epoch, on the {first.data}"]
-    if any(len(group) == 1 for group in settings):
-        what.append("95 % interval of one run: Wilson's, over these images")
-    if any(len(group) > 1 for group in settings):
-        what.append("mean and 95 % interval of several runs: Student's t, over their seeds")
-    lines = ["; ".join(what) + "."]
-    if shown := [name for name in splits if name in GROUP_NAMES]:
-        told: dict[str, list[str]] = {}
-        for one in scored:
-            told.setdefault(_groups_in_words(one, shown), []).append(one.name)
-        for words, names in told.items():
-            of = f" of {', '.join(names)}" if len(told) > 1 else ""
-            lines.append(f"Groups{of}: {words}")
-    if len({one.data for one in scored}) > 1:
-        rows = "; ".join(f"{one.name}: {one.data}" for one in scored)
-        lines.append(f"The rows are not about the same images: {rows}.")
-    return lines
+) -> Iterator[str]:
+    sizes = {min(len(group), 3) for group in settings}
+    images = {_images_in_words(one): one for one in scored}
+    one_set = len({one.fingerprint for one in scored}) == 1
+    where = f"the {scored[0].data}" if one_set else "the images below"
+    yield f"Accuracy in percent after the last epoch, on {where}."
+    yield " ".join(words for size, words in SPREADS.items() if size in sizes)
+    if not one_set:
+        yield from (
+            f"Images of {_names(scored, words, _images_in_words)}: {words}." for words in images
+        )
+    yield from _group_lines(scored, [name for name in splits if name in GROUP_NAMES])
+    yield from _lookalikes(settings)
+
+
+def _images_in_words(one: Scored) -> str:
+    mark = "not known" if one.fingerprint is None else one.fingerprint[:FINGERPRINT_LETTERS]
+    return f"{one.data}, fingerprint {mark}"
+
+
+def _names(scored: list[Scored], words: str, of: Callable[[Scored], str]) -> str:
+    """The names of those that `of` says the words of."""
+    return ", ".join(one.name for one in scored if of(one) == words)
+
+
+def _group_lines(scored: list[Scored], shown: list[str]) -> Iterator[str]:
+    """Every rule of groups that rows are scored by, with the rows where there are several."""
+    if not shown:
+        return
+
+    def in_words(one: Scored) -> str:
+        return _groups_in_words(one, shown)
+
+    rules = dict.fromkeys(map(in_words, scored))
+    for words in rules:
+        of = f" of {_names(scored, words, in_words)}" if len(rules) > 1 else ""
+        yield f"Groups{of}: {words}"
+    if any(one.groups.rule == "rank" for one in scored):
+        yield (
+            "Thirds are not the many, medium and few of papers, which go by the number of training "
+            "images (--groups counts)."
+        )
 
 
 def _groups_in_words(one: Scored, shown: list[str]) -> str:
     """The rule of the groups, and how many test images and classes are in each."""
     sizes = one.scores.splits
     counted = ", ".join(f"{name} {sizes[name].images:,} in {sizes[name].classes}" for name in shown)
-    return f"{one.groups}. Images in classes: {counted}."
+    return f"{one.groups.describe()}. Images in classes: {counted}."
+
+
+def _lookalikes(settings: list[list[Scored]]) -> Iterator[str]:
+    """Why rows of the same method and model are not one: what their settings differ in."""
+    first_of: dict[tuple[str, str], Scored] = {}
+    for group in settings:
+        one = group[0]
+        first = first_of.setdefault((one.method, one.model), one)
+        if first is one or "cache" in (first.kind, one.kind):
+            continue
+        if found := _differences(first, one):
+            yield f"{first.name} and {one.name} are not seeds of one setting: {_shown(found)}."
+        else:
+            yield f"{one.name} repeats {first.name}: it has the same seed and teacher."
+
+
+def _differences(one: Scored, other: Scored) -> list[tuple[str, Any, Any]]:
+    """Fields in which two settings differ; fingerprints only where nothing else says why."""
+    found = list(differences(json.loads(one.setting), json.loads(other.setting)))
+    telling = [each for each in found if not {len(str(each[1])), len(str(each[2]))} & {64}]
+    return telling or found
+
+
+def _shown(found: list[tuple[str, Any, Any]]) -> str:
+    shown = [
+        f"{name.replace('settings.', '')} {_value(a)} and {_value(b)}"
+        for name, a, b in found[:MAX_DIFFERENCES]
+    ]
+    more = len(found) - MAX_DIFFERENCES
+    return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
+
+
+def _value(value: Any) -> str:
+    text = "none" if value is ABSENT else json.dumps(value)
+    return text if len(text) <= 24 else f"{text[:20]}..."
 
 
 def _result(one: Scored, splits: tuple[str, ...]) -> dict[str, Any]:
@@ -148,7 +241,9 @@ def _result(one: Scored, splits: tuple[str, ...]) -> dict[str, Any]:
         "model": one.model,
         "method": one.method,
         "data": one.data,
-        "groups": one.groups,
+        "fingerprint": one.fingerprint,
+        "groups": one.groups.describe(),
+        "group_rule": one.groups.rule,
         "seed": one.seed,
         "seconds": one.seconds,
         **kept,
@@ -156,14 +251,20 @@ def _result(one: Scored, splits: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _setting(group: list[Scored], splits: tuple[str, ...]) -> dict[str, Any]:
+    intervals = {1: "over the images", 2: "none: two values"}
     found: dict[str, Any] = {
         "method": group[0].method,
         "model": group[0].model,
         "runs": [one.name for one in group],
         "n": len(group),
-        "interval": "over the images" if len(group) == 1 else "over the runs",
+        "interval": intervals.get(len(group), "over the runs"),
     }
     for split in splits:
         if (bounds := _bounds(group, split)) is not None:
-            found[split] = dict(zip(("mean", "low", "high"), bounds, strict=True))
+            found[split] = {
+                "mean": bounds.mean,
+                "low": bounds.low,
+                "high": bounds.high,
+                "values": list(bounds.values),
+            }
     return found

@@ -33,6 +33,7 @@ from ..events import (
     Facts,
     Note,
     OfSeed,
+    Retrained,
     Step,
     Warned,
 )
@@ -190,6 +191,8 @@ class _Screen:
                 self.show(said)
             case Computed(done, total):
                 self._advance("computing features", done, total, f"{done:,} of {total:,} views")
+            case Retrained(done, total):
+                self._advance("training the classifier", done, total, "")
             case Exported(done, total):
                 self._advance("exporting", done, total, f"  {done:,} of {total:,} entries")
 

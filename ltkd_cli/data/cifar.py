@@ -62,17 +62,18 @@ def load_cifar(spec: DataSpec) -> Data:
     size = spec.image_size or SIZE
     spec = replace(spec, root=spec.root or ROOT, imbalance=imbalance, image_size=size)
     parts, names = _read(spec)
-    rest, held = hold_out(parts["train"], spec)
     kind, seed = spec.imbalance_type, spec.imbalance_seed
-    largest = len(rest.labels) // len(names)
-    rows = long_tail_rows(rest.labels, len(names), largest, imbalance, kind, seed)
-    train = image_set(spec.data, "train", rest.take(rows), names, size)
+    labels = parts["train"].labels
+    largest = len(labels) // len(names)
+    rows = long_tail_rows(labels, len(names), largest, imbalance, kind, seed)
+    subset = parts["train"].take(rows)
+    rest, held = hold_out(subset, spec)
     return Data(
         spec=spec,
         name=spec.data,
-        train=train,
+        train=image_set(spec.data, "train", rest, names, size),
         test=image_set(spec.data, "test", parts["test"], names, size),
-        groups=group_classes(train.class_counts(), spec.groups),
+        groups=group_classes(np.bincount(subset.labels).tolist(), spec.groups),
         mean=MEAN,
         std=STD,
         views="crop-flip",

@@ -46,8 +46,8 @@ def load_digits(spec: DataSpec) -> Data:
     everything = _read()
     test_rows = choose_rows(everything.labels, [TEST_PER_CLASS] * CLASSES, TEST_SEED)
     rest = everything.take(np.setdiff1d(np.arange(len(everything.labels)), test_rows))
-    rest, held = hold_out(rest, spec)
-    train = rest.take(_training_rows(rest.labels, spec, imbalance))
+    subset = rest.take(_training_rows(rest.labels, spec, imbalance))
+    train, held = hold_out(subset, spec)
     names = tuple(str(digit) for digit in range(CLASSES))
     train_set = image_set(NAME, "train", train, names, size)
     mean, std = channel_statistics(train_set.images)
@@ -56,7 +56,7 @@ def load_digits(spec: DataSpec) -> Data:
         name=NAME,
         train=train_set,
         test=image_set(NAME, "test", everything.take(test_rows), names, size),
-        groups=group_classes(train_set.class_counts(), _group_rule(spec)),
+        groups=group_classes(np.bincount(subset.labels).tolist(), _group_rule(spec)),
         mean=mean,
         std=std,
         views="crop",

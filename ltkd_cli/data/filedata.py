@@ -41,8 +41,8 @@ def data_of_splits(splits: Splits, progress: Progress | None) -> Data:
             f"Classes without a training image in {splits.train.root}: {name_some(empty)}.",
             splits.filling,
         )
-    train, held = hold_out(splits.train, spec)
-    train = long_tailed(train, spec)
+    subset = long_tailed(splits.train, spec)
+    train, held = hold_out(subset, spec)
     validation = _validation(splits, held)
     listings = [train, splits.test, *([validation] if validation else [])]
     encoded = [listing.open() for listing in listings]
@@ -58,7 +58,7 @@ def data_of_splits(splits: Splits, progress: Progress | None) -> Data:
         name=train.name,
         train=sets[0],
         test=sets[1],
-        groups=group_classes(sets[0].class_counts(), spec.groups),
+        groups=group_classes(np.bincount(subset.labels).tolist(), spec.groups),
         mean=mean,
         std=std,
         views="crop-flip",

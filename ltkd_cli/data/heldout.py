@@ -1,4 +1,4 @@
-"""Validation images: some of every class, held out of training before anything else."""
+"""Validation images: some of every class, held out of the long-tailed training set."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ Content = TypeVar("Content", bound=Labelled)
 def hold_out(content: Content, spec: DataSpec) -> tuple[Content, Content | None]:
     """What is left to train on, and the validation images that `spec` asks for, if any.
 
-    Takes `spec.validation` images of every class, but never more than half of it, from the
-    training images as they were found: a long tail is made of the rest, so validation images
-    of a balanced set are balanced. DataError where no class has two images.
+    `content` are the training images with their long tail made already: what is left and what
+    is held out are together the very subset that is trained on where nothing is held out. Takes
+    `spec.validation` images of every class, but never more than half of it. DataError where no
+    class has two images.
     """
     if spec.validation == 0:
         return content, None

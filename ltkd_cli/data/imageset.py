@@ -116,7 +116,7 @@ class Data:
     train: ImageSet
     test: ImageSet
     groups: Groups
-    """Head, medium and tail classes by training counts."""
+    """Head, medium and tail classes by training counts, with the images that are held out."""
     mean: tuple[float, float, float]
     """Mean of each channel of the training images, in [0, 1]."""
     std: tuple[float, float, float]

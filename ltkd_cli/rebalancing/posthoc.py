@@ -1,4 +1,4 @@
-"""Second stages that only choose, strength and temperature, and what they are chosen by."""
+"""Post-hoc adjustment: strength and temperature, and what they are chosen by."""
 
 from __future__ import annotations
 
@@ -63,22 +63,22 @@ def validation_rows(labels: Tensor, per_class: int, seed: int) -> Tensor:
     return by_class[place < per_class].sort().values
 
 
-def hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of each image's views that are right, float64 [M].
+def correct_views(logits: Tensor, labels: Tensor) -> Tensor:
+    """Share of each image's views that are predicted correctly, float64 [M].
 
     Logits [M V, C] hold the views of an image one after the other, labels [M].
     """
-    right = logits.argmax(1).reshape(len(labels), -1) == labels[:, None]
-    return right.double().mean(1)
+    correct = logits.argmax(1).reshape(len(labels), -1) == labels[:, None]
+    return correct.double().mean(1)
 
 
-def balanced_accuracy(hits: Tensor, labels: Tensor) -> float:
-    """Mean over the classes present of their accuracy, in [0, 1]: hits [M], labels [M]."""
-    return float(hits @ _balancing_weights(labels))
+def balanced_accuracy(correct: Tensor, labels: Tensor) -> float:
+    """Mean over the classes present of their accuracy, in [0, 1]; correct views and labels [M]."""
+    return float(correct @ _balancing_weights(labels))
 
 
-def is_better(hits: Tensor, other: Tensor, labels: Tensor) -> bool:
-    """Whether hits [M] beat other hits [M] by more than one standard error of the difference.
+def is_better(correct: Tensor, other: Tensor, labels: Tensor) -> bool:
+    """Whether `correct` [M] beats `other` [M] by more than one standard error of the difference.
 
     The images are the same, so only those that differ count: McNemar's test with images
     weighted so that classes count equally. One image alone makes no difference.
@@ -87,7 +87,7 @@ def is_better(hits: Tensor, other: Tensor, labels: Tensor) -> bool:
     proportions or percentages", Psychometrika, 1947; one standard error as in Breiman et
     al., "Classification and Regression Trees", 1984. The class weights are ours.
     """
-    gains = _balancing_weights(labels) * (hits - other)
+    gains = _balancing_weights(labels) * (correct - other)
     return float(gains.sum()) > float(gains.norm()) * (1 + _ROUNDING)
 
 
@@ -103,7 +103,7 @@ def sweep(logits_at: Callable[[float], Tensor], labels: Tensor) -> Sweep:
     Strengths that the best does not beat (`is_better`) are as good as it. Images that the
     network was trained on often cannot tell many strengths apart; the source's own then wins.
     """
-    tried = [hits(logits_at(strength), labels) for strength in GRID]
+    tried = [correct_views(logits_at(strength), labels) for strength in GRID]
     accuracies = tuple(balanced_accuracy(each, labels) for each in tried)
     best = tried[accuracies.index(max(accuracies))]
     tied = [s for s, each in zip(GRID, tried, strict=True) if not is_better(best, each, labels)]
@@ -139,7 +139,7 @@ def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
     """Temperature in [1, 100] with the smallest `balanced_nll` of logits / temperature.
 
     Never below 1: images that the network was trained on would ask for sharper and sharper
-    answers, and there is nothing that would stop them. The loss is convex in 1 / temperature,
+    probabilities, and nothing would stop them. The loss is convex in 1 / temperature,
     so halving the range finds where its slope is 0.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017

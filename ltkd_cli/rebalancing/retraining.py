@@ -1,140 +1,106 @@
-"""Second stages that train: a last layer anew, or its scales, from features that stand still."""
+"""Classifier re-training: a last layer anew, or its scales, on a backbone whose weights are fixed.
+
+Those that train are generators that yield progress; what they trained is their return value.
+They draw class-balanced, and follow from the seed alone.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import Diverged
-from ..models.head import Head
-from ..training.recipe import Recipe
+from ..errors import Diverged, command
+from ..events import Retrained
+from ..models.head import CosineHead, Head
 from ..training.sampling import draw_epoch
-
-CRT = Recipe(
-    epochs=10, batch_size=512, learning_rate=0.2, weight_decay=5e-4, schedule="cosine"
-)  # fmt: skip
-"""Kang et al., their code for ImageNet-LT."""
-
-LWS = replace(CRT, epochs=5)
-"""The same for the scales of the classes."""
-
-MISLAS = CRT
-"""Zhong et al. train as long, and with the same weight decay."""
-
-MISLAS_SHARE = 0.1
-"""Of the learning rate, for the classifier; the scales get all of it. The source: 0.05 to 0.5."""
-
-MISLAS_SMOOTHING = 0.3
-"""Smoothing of the largest class; the smallest has none."""
-
-MIN_BATCHES = 30
-"""In an epoch of these recipes; smaller sets get more epochs, not a classifier left half-way."""
+from .features import Source
+from .recipes import Retraining
 
 
-def recipe_for(recipe: Recipe, rows: int) -> Recipe:
-    """The recipe with more epochs where `rows` training images make few batches an epoch."""
-    batches = math.ceil(rows / recipe.batch_size)
-    return replace(recipe, epochs=math.ceil(recipe.epochs * max(1, MIN_BATCHES / batches)))
+def retrain(
+    head: Head, source: Source, how: Retraining, seed: int
+) -> Generator[Retrained, None, Head]:
+    """A new head like `head`, trained from the start by plain cross-entropy (cRT).
 
+    It begins as PyTorch begins a linear layer. Raises Diverged where the weights do not stay
+    finite.
 
-def retrained(head: Head, features: Tensor, labels: Tensor, recipe: Recipe, seed: int) -> Head:
-    """A new head like `head`, trained from the start with class-balanced sampling (cRT).
-
-    `features` [N, V, D] are those of V views of every training image, `labels` [N]; the
-    features may be on another device than the head. Plain cross-entropy. Raises Diverged
-    where the weights do not stay finite.
-
-    Source: Kang et al., ICLR 2020 (arXiv:1910.09217), classifier re-training. The layers
-    below stand still with all their statistics.
+    Source: Kang et al., ICLR 2020 (arXiv:1910.09217), classifier re-training.
     """
     fresh = copy.deepcopy(head)
-    generator = torch.Generator().manual_seed(seed)
-    weight = nn.init.kaiming_normal_(torch.empty(head.weight.shape), generator=generator)
-    with torch.no_grad():
-        fresh.weight.copy_(weight)
-        if isinstance(fresh, nn.Linear):
-            fresh.bias.zero_()
-    device = fresh.weight.device
+    _initialise(fresh, seed)
 
-    def logits_of(rows: Tensor, views: Tensor) -> Tensor:
-        logits: Tensor = fresh(features[rows, views].to(device))
+    def logits_of(features: Tensor) -> Tensor:
+        logits: Tensor = fresh(features)
         return logits
 
-    _fit({1.0: list(fresh.parameters())}, logits_of, labels, features.shape[1], recipe, seed)
+    yield from _fit([(1.0, [*fresh.parameters()])], logits_of, source, how, seed)
     return fresh
 
 
-def learned_scales(
-    head: Head, features: Tensor, labels: Tensor, recipe: Recipe, seed: int
-) -> Tensor:
-    """One factor for each class's logit [C], learned with class-balanced sampling (LWS).
+def learn_scales(
+    head: Head, source: Source, how: Retraining, seed: int
+) -> Generator[Retrained, None, Tensor]:
+    """One factor for each class's logit [C] (LWS); the head itself stays as it is.
 
-    Arguments and errors as for `retrained`; the head itself stands still. The factors belong
-    on the rows of its weight and on its bias.
+    The factors belong on the rows of its weight and on its bias. Errors as for `retrain`.
 
     Source: Kang et al., ICLR 2020 (arXiv:1910.09217), learnable weight scaling.
     """
     scales = torch.ones_like(head.weight[:, 0]).requires_grad_()
 
-    def logits_of(rows: Tensor, views: Tensor) -> Tensor:
+    def logits_of(features: Tensor) -> Tensor:
         with torch.no_grad():
-            logits: Tensor = head(features[rows, views].to(scales.device))
+            logits: Tensor = head(features)
         return scales * logits
 
-    _fit({1.0: [scales]}, logits_of, labels, features.shape[1], recipe, seed)
+    yield from _fit([(1.0, [scales])], logits_of, source, how, seed)
     return scales.detach()
 
 
-def smoothed(
-    head: nn.Linear,
-    features: Tensor,
-    labels: Tensor,
-    recipe: Recipe,
-    smoothing: Tensor,
-    seed: int,
-) -> tuple[nn.Linear, Tensor]:
+def smooth(
+    head: nn.Linear, source: Source, how: Retraining, smoothing: Tensor, seed: int
+) -> Generator[Retrained, None, tuple[nn.Linear, Tensor]]:
     """A head trained on from `head` by label-aware smoothing, and its scales [C] (MiSLAS).
 
-    Arguments and errors as for `retrained`; `smoothing` [C] is how much of a label's mass
-    goes to all classes alike. The scales multiply the logits, and belong on the rows of the
-    new head's weight and on its bias.
+    `smoothing` [C] is how much of a label's mass goes to all classes alike. The scales multiply
+    the logits, and belong on the rows of the new head's weight and on its bias. Errors as for
+    `retrain`.
 
     Source: Zhong et al., "Improving Calibration for Long-Tailed Recognition", CVPR 2021
-    (arXiv:2104.00466), the second stage. Theirs lets batch normalisation count on while the
-    features are computed anew; here the features stand still.
+    (arXiv:2104.00466), stage 2.
     """
     fresh = copy.deepcopy(head)
-    device = fresh.weight.device
     scales = torch.ones_like(head.weight[:, 0]).requires_grad_()
-    smoothing = smoothing.to(device, fresh.weight.dtype)
+    smoothing = smoothing.to(fresh.weight.device, fresh.weight.dtype)
 
-    def logits_of(rows: Tensor, views: Tensor) -> Tensor:
-        logits: Tensor = scales * fresh(features[rows, views].to(device))
+    def logits_of(features: Tensor) -> Tensor:
+        logits: Tensor = scales * fresh(features)
         return logits
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
         return smoothed_cross_entropy(logits, labels, smoothing[labels])
 
-    trained: dict[float, list[Tensor]] = {1.0: [scales], MISLAS_SHARE: [*fresh.parameters()]}
-    _fit(trained, logits_of, labels, features.shape[1], recipe, seed, loss)
+    parts: list[tuple[float, list[Tensor]]]
+    parts = [(1.0, [scales]), (how.classifier_share, [*fresh.parameters()])]
+    yield from _fit(parts, logits_of, source, how, seed, loss)
     return fresh, scales.detach()
 
 
-def label_aware_smoothing(class_counts: Tensor, largest: float) -> Tensor:
-    """Smoothing of each class [C], from 0 for the smallest to `largest` for the largest.
+def label_aware_smoothing(class_counts: Tensor, head: float, tail: float = 0.0) -> Tensor:
+    """Smoothing of each class [C], from `tail` for the smallest to `head` for the largest.
 
-    largest sin(pi (n_c - n_min) / (2 (n_max - n_min))), the concave form of the source; all 0
-    where every class has as many images.
+    tail + (head - tail) sin(pi (n_c - n_min) / (2 (n_max - n_min))), the concave form of the
+    source; `tail` everywhere where every class has as many images.
     """
     counts = class_counts.double()
     span = (counts.max() - counts.min()).clamp(min=1)
-    return largest * torch.sin(math.pi / 2 * (counts - counts.min()) / span)
+    return tail + (head - tail) * torch.sin(math.pi / 2 * (counts - counts.min()) / span)
 
 
 def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor) -> Tensor:
@@ -147,39 +113,67 @@ def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor) ->
     return -((1 - smoothing) * own + smoothing * log_probabilities.mean(1)).mean()
 
 
+def _initialise(head: Head, seed: int) -> None:
+    """New weights that depend on the seed alone: nn.Linear's, or those of a cosine head."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        if isinstance(head, CosineHead):
+            head.weight.copy_(nn.init.xavier_uniform_(torch.empty(head.weight.shape), 1, generator))
+            return
+        bound = 1 / math.sqrt(head.in_features)
+        for parameter in (head.weight, head.bias):
+            values = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
+            parameter.copy_(values)
+
+
 def _fit(
-    trained: Mapping[float, Sequence[Tensor]],
-    logits_of: Callable[[Tensor, Tensor], Tensor],
-    labels: Tensor,
-    views: int,
-    recipe: Recipe,
+    trained: Sequence[tuple[float, list[Tensor]]],
+    logits_of: Callable[[Tensor], Tensor],
+    source: Source,
+    how: Retraining,
     seed: int,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-) -> None:
-    """Trains on what `logits_of(rows, views)` says, drawing class-balanced.
+) -> Generator[Retrained, None, None]:
+    """Trains on the logits of features, drawing class-balanced.
 
-    `trained` holds the tensors to train by their share of the recipe's learning rate.
+    `trained` holds the tensors to train, each list after its share of the learning rate.
     """
+    recipe, labels = how.recipe, source.labels
+    device = trained[0][1][0].device
     optimizer = torch.optim.SGD(
-        [{"params": tensors, "share": share} for share, tensors in trained.items()],
+        [{"params": tensors, "share": share} for share, tensors in trained],
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
     )
-    limit = torch.full_like(labels, views)
-    batches = math.ceil(len(labels) / recipe.batch_size)
+    limit = None if source.views is None else torch.full_like(labels, source.views)
     for epoch in range(recipe.epochs):
-        draws = draw_epoch(labels, "class-balanced", seed, epoch, limit)
-        parts = [torch.split(drawn, recipe.batch_size) for drawn in (draws.rows, draws.views)]
-        for step, (rows, seen) in enumerate(zip(*parts, strict=True)):
-            for group in optimizer.param_groups:
-                group["lr"] = group["share"] * recipe.learning_rate_at(epoch + step / batches)
-            logits = logits_of(rows, seen)
+        for group in optimizer.param_groups:
+            group["lr"] = group["share"] * how.learning_rate_in(epoch)
+        drawn = draw_epoch(labels, "class-balanced", seed, epoch, limit)
+        for part in _batches(len(labels), recipe.batch_size, drop_last=how.drop_last):
+            rows, views = drawn.rows[part], drawn.views[part]
+            logits = logits_of(source.of(rows, views).to(device))
             optimizer.zero_grad()
-            torch.autograd.backward(loss(logits, labels[rows].to(logits.device)))
+            torch.autograd.backward(loss(logits, labels[rows].to(device)))
             optimizer.step()
-    if not all(bool(one.isfinite().all()) for tensors in trained.values() for one in tensors):
+            done = epoch * len(labels) + min(part.stop, len(labels))
+            yield Retrained(done, recipe.epochs * len(labels))
+    if not all(bool(one.isfinite().all()) for _, tensors in trained for one in tensors):
         raise Diverged(
-            "The second stage did not stay finite on the features of this network.",
-            "ltkd rebalance --how logit-adjust",
+            "The classifier did not stay finite on the features of this network.",
+            command("rebalance", "--strategy", "logit-adjust"),
         )
+
+
+def _batches(rows: int, size: int, *, drop_last: bool) -> list[slice]:
+    """Parts of an epoch of `rows` draws; the last is dropped where that is asked for, or one image.
+
+    A single image has no batch statistics. Where there is but one part, it stays.
+    """
+    parts = [slice(begin, begin + size) for begin in range(0, rows, size)]
+    left = rows % size
+    if len(parts) > 1 and left and (drop_last or left == 1):
+        parts.pop()
+    return parts

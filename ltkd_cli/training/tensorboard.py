@@ -41,11 +41,12 @@ def event_files(folder: Path, first_epoch: int) -> Iterator[Log]:
 
 
 def scalars(record: dict[str, Any]) -> dict[str, float]:
-    """The numbers in an epoch's record, named `loss/TERM`, `test/SPLIT` and so on."""
+    """The numbers in an epoch's record, named `loss/TERM`, `validation/GROUP` and so on."""
     found = {f"loss/{name}": value for name, value in record["terms"].items()}
     found["loss/sum"] = sum(record["terms"].values())
-    tested = {name: value for name, value in record.get("test", {}).items() if value is not None}
-    found |= {f"test/{name}": value for name, value in tested.items()}
+    for split in ("validation", "test"):
+        known = {name: value for name, value in record.get(split, {}).items() if value is not None}
+        found |= {f"{split}/{name}": value for name, value in known.items()}
     for name in ("learning_rate", "images_per_second", "waiting"):
         found[f"training/{name}"] = record[name]
     return found

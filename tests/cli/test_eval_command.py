@@ -6,11 +6,22 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
+import torch
+from torch.nn.functional import one_hot
 
 from ltkd_cli import runs
+from ltkd_cli.commands.evaluate import (
+    Scored,
+    check_thresholds,
+    compare_images,
+    thresholds,
+)
+from ltkd_cli.data.groups import Groups
+from ltkd_cli.errors import BelowThreshold
+from ltkd_cli.metrics import score
 
 TINY = ("--model", "resnet8", "--epochs", 1, "--evaluate-every", 0, "--precision", "float32")
-QUANTILE_OF_TWO = 12.7062047364  # Student's t, 97.5 %, one degree of freedom
+QUANTILE_OF_THREE = 4.30265272991  # Student's t, 97.5 %, two degrees of freedom
 
 
 def document(said):
@@ -46,14 +57,32 @@ def test_several_runs_stand_side_by_side_in_the_order_given(ltkd, story):
     assert [row.split()[0] for row in rows] == ["0002-distill-bkd-resnet8", "0001-teach-ce-resnet8"]
 
 
-def test_seeds_of_one_setting_become_a_mean_with_a_t_interval(ltkd, story):
-    found = document(ltkd("eval", "2", "1", "3", "--json"))["settings"]
-    assert [setting["n"] for setting in found] == [2, 1]
-    values = [recorded(2)["accuracy"], recorded(3)["accuracy"]]
-    reach = QUANTILE_OF_TWO * stdev(values) / math.sqrt(2)
+def test_three_seeds_of_one_setting_become_a_mean_with_a_t_interval(ltkd, story):
+    assert ltkd("distill", *TINY, "--seed", 2).code == 0
+    found = document(ltkd("eval", "2", "1", "3", "4", "--json"))["settings"]
+    assert [setting["n"] for setting in found] == [3, 1]
+    values = [recorded(number)["accuracy"] for number in (2, 3, 4)]
+    reach = QUANTILE_OF_THREE * stdev(values) / math.sqrt(3)
+    assert found[0]["all"]["values"] == values
     assert found[0]["all"]["mean"] == pytest.approx(mean(values))
-    assert found[0]["all"]["high"] == pytest.approx(mean(values) + reach)
-    assert found[0]["all"]["low"] == pytest.approx(mean(values) - reach)
+    assert found[0]["all"]["high"] == pytest.approx(min(mean(values) + reach, 1))
+    assert found[0]["all"]["low"] == pytest.approx(max(mean(values) - reach, 0))
+
+
+def test_two_seeds_show_both_values_and_no_interval(ltkd, story):
+    (found,) = document(ltkd("eval", "2", "3", "--json"))["settings"]
+    values = [recorded(2)["accuracy"], recorded(3)["accuracy"]]
+    assert found["all"] == {"mean": mean(values), "low": None, "high": None, "values": values}
+    both = ", ".join(f"{100 * value:.1f}" for value in values)
+    assert f"{100 * mean(values):.1f} ({both})" in ltkd("eval", "2", "3").out
+
+
+def test_a_resumed_run_records_the_test_images_that_its_scores_are_of(ltkd, story):
+    run = runs.find(Path("runs"), "1")
+    tested = run.record["data"]["test"]
+    run.update(status="interrupted", data={**run.record["data"], "test": "of other images"})
+    assert ltkd("teach", "--resume", "1").code == 0
+    assert runs.find(Path("runs"), "1").record["data"]["test"] == tested
 
 
 def test_a_single_run_has_wilson_s_interval_over_its_test_images(ltkd, story):
@@ -76,7 +105,7 @@ def test_another_option_of_the_method_is_another_setting(ltkd, story):
 def test_students_of_other_teachers_seeds_are_one_setting(ltkd, story):
     assert ltkd("teach", *TINY, "--epochs", 3, "--seed", 5).code == 0
     assert ltkd("export-logits", "--views", 4).code == 0
-    assert ltkd("distill", *TINY).code == 0
+    assert ltkd("distill", *TINY).code == 0  # the seed of 2, with another teacher
     (setting,) = document(ltkd("eval", "2", "3", "5", "--json"))["settings"]
     assert setting["n"] == 3
 
@@ -90,10 +119,52 @@ def test_a_cache_gives_the_teacher_s_scores_without_the_teacher(ltkd, story, cac
     assert result["tail"] == expected
 
 
-def test_a_cache_and_a_run_of_the_same_images_are_said_to_be_so(ltkd, story, cache):
-    assert "not about the same images" not in ltkd("eval", cache, "1").out
+def test_rows_of_the_same_images_come_without_a_warning(ltkd, story, cache):
+    said = ltkd("eval", cache, "1")
+    assert (said.code, said.err) == (0, "")
+    assert document(ltkd("eval", cache, "1", "--json"))["warnings"] == []
+
+
+def test_rows_of_other_images_are_warned_of_though_names_and_counts_are_equal(ltkd, story, cache):
     assert ltkd("teach", *TINY, "--image-size", 8).code == 0
-    assert ltkd("eval", cache, "4").code == 0
+    for first in (cache, "1"):
+        said = ltkd("eval", first, "4")
+        assert "not about the same images" in said.err
+        assert said.out.count("test set of digits-lt, 400 images, fingerprint ") == 2
+        (warning,) = document(ltkd("eval", first, "4", "--json"))["warnings"]
+        assert warning in said.err
+
+
+def row(name="run", fingerprint=None, scores=None):
+    groups = Groups("rank", ("tail",) * 3)
+    return Scored(name, "teach", "", "", "400 images", fingerprint, groups, 0, "", "", scores, None)
+
+
+def test_a_row_that_does_not_say_its_images_is_warned_of_beside_others():
+    old, new = row("old.h5"), row("0001-teach", "a" * 64)
+    assert list(compare_images([old])) == []
+    (warning,) = compare_images([old, new])
+    assert "old.h5" in warning.text
+    assert "0001-teach" not in warning.text
+
+
+@pytest.fixture
+def regrouped(story):
+    """A run that recorded other groups than its training images would form now."""
+    run = runs.find(Path("runs"), "1")
+    before = run.record["data"]["groups"]["of_class"]
+    run.update(data={**run.record["data"], "groups": {"rule": "rank", "of_class": before[::-1]}})
+    return run
+
+
+def test_groups_are_those_that_the_run_recorded_and_a_change_is_warned_of(ltkd, regrouped):
+    found = document(ltkd("eval", "1", "--json"))
+    (warning,) = found["warnings"]
+    assert regrouped.name in warning
+    (result,) = found["results"]
+    assert result["head"]["accuracy"] == recorded(1, "tail")["accuracy"]
+    assert result["tail"]["accuracy"] == recorded(1, "head")["accuracy"]
+    assert regrouped.name in ltkd("eval", "1").err
 
 
 @pytest.mark.parametrize(("asked", "shown"), [("tail", "tail"), ("few", "tail"), ("many", "head")])
@@ -124,6 +195,9 @@ def test_an_empty_group_is_not_a_score_of_zero(ltkd, story):
         (["all=0.999"], 5),
         (["all=0.01", "tail=1"], 5),
         (["few=0"], 0),
+        (["all=0.999", "all=0.01"], 5),
+        (["all=0.01", "all=0.999"], 5),
+        (["few=1", "tail=0"], 5),
     ],
 )
 def test_fail_under_decides_the_exit_code(ltkd, story, thresholds, code):
@@ -132,6 +206,30 @@ def test_fail_under_decides_the_exit_code(ltkd, story, thresholds, code):
     assert said.code == code
     assert said.out  # the table comes in any case
     assert ("less than" in said.err) is (code == 5)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.7, 0.5, 0.3, 0.6])
+def test_fail_under_is_met_by_an_accuracy_that_is_equal_but_for_rounding(share):
+    classes = torch.arange(3).repeat_interleave(10)
+    shares = [share - 0.3, share, share + 0.3]
+    wrong = [int(number % 10 >= round(10 * shares[number // 10])) for number in range(30)]
+    logits = one_hot((classes + torch.tensor(wrong)) % 3).float()
+    groups = Groups("rank", ("tail",) * 3)
+    scored = [row(scores=score(logits, classes, groups, ["a", "b", "c"], [3, 2, 1]))]
+    check_thresholds(scored, thresholds([f"tail={share}"]))
+    with pytest.raises(BelowThreshold):
+        check_thresholds(scored, thresholds([f"tail={share + 0.001}"]))
+
+
+def test_thirds_are_said_to_compare_with_no_paper_s_groups(ltkd, story):
+    assert "--groups counts" in ltkd("eval", "1").out
+    (result,) = document(ltkd("eval", "1", "--json"))["results"]
+    assert result["group_rule"] == "rank"
+    assert "--groups counts" not in ltkd("eval", "1", "--split", "all").out
+
+
+def test_a_repetition_is_said_to_be_one(ltkd, story):
+    assert "0002-distill-bkd-resnet8 repeats 0002" in ltkd("eval", "2", "2").out
 
 
 def test_damaged_weights_are_an_integrity_failure(ltkd, story):

@@ -14,12 +14,12 @@ from ltkd_cli.data import DataSpec, load
 from ltkd_cli.inference import predict
 from ltkd_cli.methods.losses import log_prior
 
-HOWS = ("crt", "lws", "mislas", "tau-norm", "logit-adjust")
+STRATEGIES = ("crt", "lws", "mislas", "tau-norm", "logit-adjust")
 SMALL = ("--views", "2", "--validation", "5")
 
 
-def run_rebalance(root, which, how, *options, name):
-    arguments = ["rebalance", which, "--how", how, "--runs", str(root), "--name", name]
+def run_rebalance(root, which, strategy, *options, name):
+    arguments = ["rebalance", which, "--strategy", strategy, "--runs", str(root), "--name", name]
     assert ltkd([*arguments, *SMALL, *options]) == 0
     return runs.find(root, name)
 
@@ -40,11 +40,11 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def stages(trained, tmp_path_factory):
-    """A folder with the second stages of one run, called by their names, only to be read."""
-    root = shutil.copytree(trained, tmp_path_factory.mktemp("stages") / "runs")
-    for how in HOWS:
-        run_rebalance(root, "seed0", how, name=how)
+def rebalanced(trained, tmp_path_factory):
+    """A folder with one run rebalanced by every strategy, called by its name, only to be read."""
+    root = shutil.copytree(trained, tmp_path_factory.mktemp("rebalanced") / "runs")
+    for strategy in STRATEGIES:
+        run_rebalance(root, "seed0", strategy, name=strategy)
     return root
 
 
@@ -56,23 +56,23 @@ def root(trained, tmp_path):
 
 @pytest.fixture
 def rebalance(root):
-    """rebalance(run, how, ...) -> the new run, which is called as told or like `how`."""
+    """rebalance(run, strategy, ...) -> the new run, which is called as told or like `strategy`."""
 
-    def call(which, how, *options, name=None):
-        return run_rebalance(root, which, how, *options, name=name or how)
+    def call(which, strategy, *options, name=None):
+        return run_rebalance(root, which, strategy, *options, name=name or strategy)
 
     return call
 
 
-def test_the_run_it_came_from_stays_as_it_was(trained, stages):
-    assert hashes(stages / "seed0") == hashes(trained / "seed0")
+def test_the_run_it_came_from_stays_as_it_was(trained, rebalanced):
+    assert hashes(rebalanced / "seed0") == hashes(trained / "seed0")
 
 
-@pytest.mark.parametrize("how", HOWS)
-def test_it_makes_a_run_like_any_other_with_another_last_layer(stages, how):
-    source, made = runs.find(stages, "seed0"), runs.find(stages, how)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_it_makes_a_run_like_any_other_with_another_last_layer(rebalanced, strategy):
+    source, made = runs.find(rebalanced, "seed0"), runs.find(rebalanced, strategy)
     assert (made.kind, made.done, made.settings) == ("rebalance", True, source.settings)
-    assert made.method == f"ce + {how}"
+    assert made.method == f"ce + {strategy}"
     old, new = models.load(source.weights), models.load(made.weights)
     assert new.spec == old.spec
     before = old.state_dict()
@@ -81,28 +81,31 @@ def test_it_makes_a_run_like_any_other_with_another_last_layer(stages, how):
     assert changed <= {"head.weight", "head.bias"}
 
 
-@pytest.mark.parametrize("how", HOWS)
-def test_run_json_says_what_was_chosen_and_where_it_came_from(stages, how):
-    source, made = runs.find(stages, "seed0"), runs.find(stages, how)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_run_json_says_what_was_chosen_and_where_it_came_from(rebalanced, strategy):
+    source, made = runs.find(rebalanced, "seed0"), runs.find(rebalanced, strategy)
     (parent,) = made.record["parents"]
     assert parent["kind"] == "run"
     assert parent["weights_sha256"] == source.record["weights_sha256"]
     (stage,) = made.record["rebalanced"]
-    assert stage["how"] == how
+    assert stage["how"] == strategy
     assert stage["options"] == {"strength": None, "validation": 5, "views": 2}
     assert stage["validation_images"] == 50
     assert 0 <= stage["validation_before"] <= 1
-    if how in ("crt", "lws", "mislas"):
-        assert stage["recipe"]["learning_rate"] == 0.2
+    if strategy in ("crt", "lws", "mislas"):
+        assert stage["recipe"]["learning_rate"] == (0.1 if strategy == "mislas" else 0.2)
+        assert stage["recipe"]["moving_statistics"] is False
     else:
         assert len(stage["curve"]) == 21
         assert stage["strength"] in [strength for strength, _ in stage["curve"]]
 
 
-@pytest.mark.parametrize("how", ["crt", "logit-adjust"])
-def test_the_same_command_gives_the_same_weights(stages, rebalance, how):
-    again = rebalance("seed0", how)
-    assert again.record["weights_sha256"] == runs.find(stages, how).record["weights_sha256"]
+@pytest.mark.parametrize("strategy", ["crt", "logit-adjust"])
+def test_the_same_command_gives_the_same_weights(rebalanced, rebalance, strategy):
+    again = rebalance("seed0", strategy)
+    assert (
+        again.record["weights_sha256"] == runs.find(rebalanced, strategy).record["weights_sha256"]
+    )
 
 
 def test_the_adjusted_network_gives_adjusted_logits(root, rebalance):
@@ -124,11 +127,51 @@ def test_it_says_what_validation_and_test_were_before(rebalance, capsys):
     told = capsys.readouterr()
     assert "validation accuracy" in told.err
     assert "test accuracy before" in told.err
-    assert "optimistic" in told.err
+    assert "training images, and optimistic" in told.err
     assert made.name in told.out
 
 
-def test_eval_takes_the_seeds_of_a_second_stage_together(root, rebalance, capsys):
+def test_a_choice_on_training_images_is_warned_of(rebalance, capsys):
+    capsys.readouterr()
+    rebalance("seed0", "tau-norm")
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "seed0 held no" in line]
+    assert "chosen on 50 of its training images" in warning
+    assert "--validation 20" in warning
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "wanted"),
+    [
+        ("crt", ("--recipe", "bag-of-tricks", "--epochs", "2"), {"batch_size": 128, "epochs": 2}),
+        ("lws", ("--epochs", "2", "--learning-rate", "0.3"), {"learning_rate": 0.3, "epochs": 2}),
+        (
+            "mislas",
+            ("--recipe", "cifar100-lt", "--epochs", "2", "--smooth-tail", "0.2"),
+            {"smooth_head": 0.4, "smooth_tail": 0.2, "classifier_share": 0.2, "weight_decay": 2e-4},
+        ),
+    ],
+)
+def test_a_recipe_and_its_parts_can_be_chosen(rebalance, strategy, options, wanted):
+    (stage,) = rebalance("seed0", strategy, *options).record["rebalanced"]
+    assert {name: stage["recipe"][name] for name in wanted} == wanted
+    assert {name: stage["options"][name] for name in ("epochs", "validation")} == {
+        "epochs": 2,
+        "validation": 5,
+    }
+
+
+def test_a_source_s_recipe_moves_the_statistics_below_and_no_weight(root, rebalance):
+    made = rebalance("seed0", "crt", "--recipe", "imagenet-lt", "--epochs", "1")
+    before = models.load(runs.find(root, "seed0").weights).state_dict()
+    after = models.load(made.weights).state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert {"head.weight", "head.bias"} < changed
+    assert {name.rpartition(".")[2] for name in changed - {"head.weight", "head.bias"}} == {
+        *("running_mean", "running_var", "num_batches_tracked"),
+    }
+
+
+def test_eval_takes_the_seeds_of_a_strategy_together(root, rebalance, capsys):
     for seed in ("seed0", "seed1"):
         rebalance(seed, "tau-norm", name=f"{seed}-tau-norm")
     rebalance("seed1", "tau-norm", "--strength", "1", name="given")
@@ -145,36 +188,36 @@ def test_eval_takes_the_seeds_of_a_second_stage_together(root, rebalance, capsys
     ]
 
 
-def test_eval_finds_the_scores_that_were_written(stages, capsys):
+def test_eval_finds_the_scores_that_were_written(rebalanced, capsys):
     capsys.readouterr()
-    assert ltkd(["eval", "--runs", str(stages), "--json"]) == 0  # the newest run
+    assert ltkd(["eval", "--runs", str(rebalanced), "--json"]) == 0  # the newest run
     (result,) = json.loads(capsys.readouterr().out)["results"]
-    made = runs.find(stages, HOWS[-1])
+    made = runs.find(rebalanced, STRATEGIES[-1])
     assert (result["name"], result["kind"]) == (made.name, "rebalance")
     for group in ("all", "head", "medium", "tail"):
         assert result[group]["accuracy"] == made.record["scores"][group]["accuracy"]
 
 
-def test_a_rebalanced_network_can_teach(stages, tmp_path):
+def test_a_rebalanced_network_can_teach(rebalanced, tmp_path):
     cache = tmp_path / "cache.h5"
-    asked = ["export-logits", "crt", "--runs", str(stages), "--views", "1", "-o", str(cache)]
+    asked = ["export-logits", "crt", "--runs", str(rebalanced), "--views", "1", "-o", str(cache)]
     assert ltkd(asked) == 0
     held = Cache.open(cache).attributes
     assert held["teacher_method"] == "ce + crt"
-    assert held["teacher_sha256"] == runs.find(stages, "crt").record["weights_sha256"]
+    assert held["teacher_sha256"] == runs.find(rebalanced, "crt").record["weights_sha256"]
 
 
-def test_second_stages_follow_one_another(root, rebalance, capsys):
+def test_strategies_follow_one_another(root, rebalance, capsys):
     first = rebalance("seed0", "crt")
     capsys.readouterr()
     second = rebalance("crt", "logit-adjust")
-    assert "caution" in capsys.readouterr().err
+    assert "Logit adjustment" in capsys.readouterr().err
     assert second.method == "ce + crt + logit-adjust"
     parents = [parent["name"] for parent in second.record["parents"]]
     assert parents == [first.name, "seed0"]
 
 
-def test_by_default_it_takes_the_newest_run_that_is_no_second_stage(root, rebalance):
+def test_by_default_it_takes_the_newest_run_that_was_not_rebalanced(root, rebalance):
     (root / "cosine" / "run.json").unlink()
     rebalance("seed0", "tau-norm")
     assert ltkd(["rebalance", "--runs", str(root), "--name", "new", *SMALL]) == 0
@@ -188,20 +231,28 @@ def test_a_cosine_head_can_be_trained_anew(root, rebalance):
     assert models.load(made.weights).spec.head == "cosine:16"
 
 
-@pytest.mark.parametrize("how", ["lws", "mislas", "tau-norm", "logit-adjust"])
-def test_a_cosine_head_has_nothing_that_the_others_could_change(root, capsys, how):
-    assert ltkd(["rebalance", "cosine", "--how", how, "--runs", str(root)]) == 2
+@pytest.mark.parametrize("strategy", ["lws", "mislas", "tau-norm", "logit-adjust"])
+def test_a_cosine_head_has_nothing_that_the_others_could_change(root, capsys, strategy):
+    assert ltkd(["rebalance", "cosine", "--strategy", strategy, "--runs", str(root)]) == 2
     told = capsys.readouterr().err
     assert "cosine head" in told
-    assert "--how crt" in told
+    assert "--strategy crt" in told
 
 
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--how", "bkd"], 2, "crt, lws, mislas, tau-norm, logit-adjust"),
-        (["--how", "crt", "--strength", "1"], 2, "no strength"),
-        (["--how", "mislas", "--strength", "1"], 2, "less than 1"),
+        (["--how", "crt"], 2, "--strategy"),
+        (["--strategy", "bkd"], 2, "crt, lws, mislas, tau-norm, logit-adjust"),
+        (["--strategy", "crt", "--strength", "1"], 2, "tau-norm and logit-adjust, not for crt"),
+        (["--strategy", "mislas", "--strength", "1"], 2, "--smooth-head"),
+        (["--strategy", "mislas", "--smooth-head", "1"], 2, "--smooth-head"),
+        (["--strategy", "crt", "--smooth-tail", "0.1"], 2, "mislas, not for crt"),
+        (["--strategy", "tau-norm", "--epochs", "3"], 2, "not for tau-norm"),
+        (["--recipe", "fast"], 2, "not for logit-adjust"),
+        (["--strategy", "crt", "--recipe", "ldam"], 2, "fast, imagenet-lt, bag-of-tricks"),
+        (["--strategy", "lws", "--epochs", "0"], 2, "--epochs"),
+        (["--strategy", "lws", "--learning-rate", "nan"], 2, "--learning-rate"),
         (["--strength", "-1"], 2, "between 0 and 100"),
         (["--strength", "nan"], 2, "between 0 and 100"),
         (["--views", "0"], 2, "--views"),

@@ -46,8 +46,8 @@ def test_an_expert_is_no_teacher_of_all_classes(empty, capsys):
     assert "--method lfme" in said
     assert run(["distill", "--method", "lfme", *SHORT, "--cache", "tail.h5"]) == 0
     assert "No expert has learned 7 of the 10 classes" in capsys.readouterr().err
-    for how in ("logit-adjust", "crt"):
-        assert run(["rebalance", "tail", "--how", how]) == 2
+    for strategy in ("logit-adjust", "crt"):
+        assert run(["rebalance", "tail", "--strategy", strategy]) == 2
         assert "tail learned the tail classes alone" in capsys.readouterr().err
 
 

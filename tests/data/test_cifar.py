@@ -90,6 +90,19 @@ def test_test_images_are_all_of_them_in_their_order(cifar10, tmp_path):
     np.testing.assert_array_equal(test.images.resident, images[::-1])
 
 
+def test_validation_images_are_carved_from_the_published_choice(cifar10, tmp_path):
+    images, labels = cifar10
+    spec = DataSpec("cifar10-lt", root=str(tmp_path), imbalance=10, validation=2)
+    data = load(spec)
+    rows = choose_rows(labels, long_tail_counts(30, 10, 10), 0)
+    published = {image.tobytes() for image in images[rows]}
+    parts = [{one.numpy().tobytes() for one in part.images.resident}
+             for part in (data.train, data.validation)]  # fmt: skip
+    assert parts[0] | parts[1] == published
+    assert not parts[0] & parts[1]
+    assert data.validation.class_counts() == [2] * 8 + [1, 1]
+
+
 def test_the_imbalance_is_100_unless_told_otherwise(cifar10, tmp_path):
     with pytest.raises(DataError, match="An imbalance of 100 leaves class 7 without an image"):
         load(DataSpec("cifar10-lt", root=str(tmp_path)))  # 30 images of the largest class

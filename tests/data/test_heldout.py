@@ -1,5 +1,7 @@
 """Validation images are held out of training, whatever form the images come in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -76,9 +78,40 @@ def test_folders_hold_out_images(make_folder):
     check_apart(DataSpec(str(make_folder([9, 4])), validation=3), [6, 2], [3, 2])
 
 
-def test_the_long_tail_is_made_of_what_is_left(make_folder):
-    spec = DataSpec(str(make_folder([20, 20, 20])), validation=4, imbalance=16)
-    check_apart(spec, [16, 4, 1], [4, 4, 4])
+def test_images_are_held_out_of_the_long_tail(make_folder):
+    spec = DataSpec(str(make_folder([20, 20, 20])), validation=4, imbalance=10)
+    check_apart(spec, [16, 3, 1], [4, 3, 1])
+
+
+def check_parts_of_the_subset(spec, validation):
+    """What is left and what is held out are the subset of the same spec without validation."""
+    whole, parted = load(spec), load(replace(spec, validation=validation))
+    assert whole.validation is None
+    left, held = pixels_of(parted.train), pixels_of(parted.validation)
+    assert left | held == pixels_of(whole.train)
+    assert len(parted.train.labels) + len(parted.validation.labels) == len(whole.train.labels)
+    assert parted.groups == whole.groups
+    assert parted.test.fingerprint == whole.test.fingerprint
+
+
+def test_folders_are_parted_after_the_long_tail_is_made(make_folder):
+    check_parts_of_the_subset(DataSpec(str(make_folder([20, 20, 20])), imbalance=10), 4)
+
+
+def test_lists_are_parted_after_the_long_tail_is_made(make_lists):
+    train_list = make_lists([0] * 9 + [1] * 9 + [2] * 9, [0, 1, 2])
+    check_parts_of_the_subset(DataSpec(str(train_list), imbalance=4), 2)
+
+
+def test_the_digits_are_parted_after_the_long_tail_is_made():
+    check_parts_of_the_subset(DataSpec(), 10)
+
+
+def test_groups_stay_those_of_the_whole_long_tail(make_folder):
+    spec = DataSpec(str(make_folder([120, 30, 25])), groups="counts", validation=20)
+    data = load(spec)
+    assert data.train.class_counts() == [100, 15, 13]
+    assert data.groups.of_class == ("head", "medium", "medium")
 
 
 def test_lists_hold_out_images(make_lists):
@@ -87,7 +120,8 @@ def test_lists_hold_out_images(make_lists):
 
 def test_the_digits_hold_out_images_and_keep_their_test_set():
     held, whole = load(DataSpec(validation=10)), load(DataSpec())
-    assert held.validation.class_counts() == [10] * 10
+    counts = whole.train.class_counts()
+    assert held.validation.class_counts() == [min(10, count // 2) for count in counts]
     assert held.test.fingerprint == whole.test.fingerprint
     assert held.train.class_counts()[0] == whole.train.class_counts()[0] - 10
     assert whole.validation is None

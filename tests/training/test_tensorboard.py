@@ -15,6 +15,13 @@ RECORD = {
 }
 
 
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_accuracies_are_named_by_the_images_that_they_are_of(split):
+    record = {name: value for name, value in RECORD.items() if name != "test"}
+    found = scalars({**record, split: {"all": 0.7, "tail": None}})
+    assert {name for name in found if name.endswith("/all")} == {f"{split}/all"}
+
+
 def test_names_every_number_of_an_epoch_and_skips_an_empty_group():
     assert scalars(RECORD) == {
         "loss/label": 0.5,

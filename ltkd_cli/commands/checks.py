@@ -1,47 +1,18 @@
-"""A network's scores on the test set of its data, or on its validation images."""
+"""Whether images are those that a run knows, and what a test set cannot show."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-
-from ..data import Data, ImageSet
+from ..data import Data
 from ..data.files import name_some
 from ..errors import DataMismatch
 from ..events import Warned
-from ..inference import predict
-from ..metrics import Scores, score
-from ..models import Network
 from ..runs import Run
 
 
-def score_on_test(
-    network: Network, data: Data, device: torch.device, precision: str = "float32"
-) -> Scores:
-    """Scores on the clean test images; float32 wherever the numbers are kept."""
-    return score_on(data.test, network, data, device, precision)
-
-
-def score_on(
-    images: ImageSet,
-    network: Network,
-    data: Data,
-    device: torch.device,
-    precision: str = "float32",
-) -> Scores:
-    """Scores on other clean images of the same classes: those held out for validation."""
-    return score(
-        predict(network, images, device, precision),
-        images.labels,
-        data.groups,
-        data.train.class_names,
-        data.train.class_counts(),
-    )
-
-
-def cautions(data: Data) -> Iterator[Warned]:
-    """What is odd about the images, and what the test set cannot say of classes it lacks."""
+def warn_of_images(data: Data) -> Iterator[Warned]:
+    """What is odd about the images, and which classes have no test image."""
     yield from map(Warned, data.warnings)
     counts = data.test.class_counts()
     absent = [name for name, count in zip(data.test.class_names, counts, strict=True) if not count]

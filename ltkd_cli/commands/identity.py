@@ -1,0 +1,91 @@
+"""Which runs are seeds of one setting.
+
+Two are when their resolved settings are equal but for the seed, the images that they were
+trained, validated and tested on are equal, and their teachers are seeds of one setting in turn.
+Nothing else may be averaged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..runs import Run
+from .settings import TrainSettings
+
+MACHINE = ("seed", "device", "resident", "evaluate_every", "caches", "recipe_name")
+"""Settings that do not tell one setting from another.
+
+The machine and evaluations in between do not decide what is learned, caches are compared by
+what they hold, and the recipe by its fields.
+"""
+
+PLACES = ("data", "root", "test_list", "download")
+"""Where images lie, or how they got there; fingerprints say which they are."""
+
+EXPORT = (
+    *("fingerprint", "policy", "view_policy", "view_seed", "view_version", "views_per_image"),
+    *("dtype", "autocast"),
+)
+"""What a parent record says of a cache beside its teacher, as far as students may depend on it."""
+
+STAGE = ("how", "options", "views", "recipe", "validation_images", "validation_held_out")
+"""What decides a post-hoc adjustment or a re-training of the classifier."""
+
+ABSENT = object()
+"""Stands where one of two settings lacks a field."""
+
+
+def setting_of(run: Run) -> dict[str, Any]:
+    """All that runs of one setting have in common, as JSON: equal for them, and for no others."""
+    record = run.record
+    return {
+        "settings": _resolved(TrainSettings.of(run)),
+        "images": {split: record["data"].get(split) for split in ("train", "validation", "test")},
+        "teachers": [_teacher(parent) for parent in _caches(run)],
+        "stages": [
+            {name: stage.get(name) for name in STAGE} for stage in record.get("rebalanced", [])
+        ],
+    }
+
+
+def draw_of(run: Run) -> str:
+    """Equal for runs of one setting that repeat each other: the seed, and the teachers' weights."""
+    teachers = [parent.get("teacher_sha256") for parent in _caches(run)]
+    return json.dumps([run.settings["seed"], teachers])
+
+
+def differences(left: Any, right: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The innermost fields in which two settings differ, as `settings.recipe.epochs`."""
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        for key in [*left, *(key for key in right if key not in left)]:
+            field = f"{name}.{key}" if name else key
+            yield from differences(left.get(key, ABSENT), right.get(key, ABSENT), field)
+    elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        for number, (a, b) in enumerate(zip(left, right, strict=True)):
+            yield from differences(a, b, f"{name}[{number}]")
+    elif left != right:
+        yield name, left, right
+
+
+def _resolved(settings: TrainSettings) -> dict[str, Any]:
+    values = settings.as_json()
+    kept = {name: value for name, value in values.items() if name not in MACHINE}
+    kept["data"] = {name: value for name, value in kept["data"].items() if name not in PLACES}
+    as_json: dict[str, Any] = json.loads(json.dumps(kept))
+    return as_json
+
+
+def _caches(run: Run) -> list[dict[str, Any]]:
+    return [parent for parent in run.record["parents"] if parent["kind"] == "cache"]
+
+
+def _teacher(parent: dict[str, Any]) -> dict[str, Any]:
+    """A teacher's setting, with that of its cache.
+
+    A record of 0.1.0 does not hold it: there only the very same cache is known to be equal.
+    """
+    if parent.get("teacher_setting") is None:
+        return {"cache": parent["crc_sha256"], "teacher": parent["teacher_sha256"]}
+    return {"teacher": parent["teacher_setting"], **{name: parent.get(name) for name in EXPORT}}

@@ -1,0 +1,87 @@
+"""What `rebalance` may be told, checked before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UsageError
+from ..rebalancing.recipes import OF_MISLAS, OF_SGD
+from ..rebalancing.strategies import ADJUSTED, RETRAINED, STRATEGIES
+
+MAX_VIEWS = 1000
+MAX_STRENGTH = 100.0
+"""Of `--strength`; the sources use up to 1, and what is chosen here ends at 2."""
+
+
+@dataclass(frozen=True)
+class Rebalancing:
+    """What the user asked for; None where a default or a choice applies."""
+
+    strategy: str
+    strength: float | None = None
+    validation: int | None = None
+    """Training images of each class to validate on, for a run that held none out."""
+    views: int = 8
+    device: str = "auto"
+    recipe: str | None = None
+    """Preset of a re-training; the other fields replace parts of it."""
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    smooth_head: float | None = None
+    smooth_tail: float | None = None
+    classifier_share: float | None = None
+
+    def options(self) -> dict[str, Any]:
+        """What decides the outcome beside the strategy and the run's seed, and was asked for."""
+        values = dataclasses.asdict(self)
+        always = {name: values[name] for name in ("strength", "validation", "views")}
+        recipe = {name: values[name] for name in ("recipe", *OF_SGD, *OF_MISLAS)}
+        return always | {name: value for name, value in recipe.items() if value is not None}
+
+
+def stage_in_words(stage: dict[str, Any]) -> str:
+    """A strategy in run.json, with the options that are not the defaults."""
+    defaults = Rebalancing(stage["how"]).options()
+    changed = [
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in stage["options"].items()
+        if value != defaults.get(name)
+    ]
+    return " ".join([stage["how"], *changed])
+
+
+def check(asked: Rebalancing) -> None:
+    """Raises UsageError where the strategy is not known, or an option does not fit."""
+    if asked.strategy not in STRATEGIES:
+        raise UsageError(
+            f"There is no strategy {asked.strategy!r}; there are {', '.join(STRATEGIES)}.",
+            "--strategy logit-adjust",
+        )
+    _check_that_options_fit(asked)
+    if asked.strength is not None and not 0 <= asked.strength <= MAX_STRENGTH:
+        raise UsageError(f"--strength must lie between 0 and {MAX_STRENGTH:g}.", "--strength 1")
+    if not 1 <= asked.views <= MAX_VIEWS:
+        raise UsageError(f"--views must be from 1 to {MAX_VIEWS:,}.", "--views 8")
+    if asked.validation is not None and asked.validation < 1:
+        raise UsageError("--validation must be at least 1.", "--validation 20")
+
+
+def _check_that_options_fit(asked: Rebalancing) -> None:
+    """Raises UsageError where an option is for other strategies than the one asked for."""
+    meant = {
+        "strength": ADJUSTED,
+        **dict.fromkeys(("recipe", *OF_SGD), RETRAINED),
+        **dict.fromkeys(OF_MISLAS, ("mislas",)),
+    }
+    for name, strategies in meant.items():
+        if getattr(asked, name) is not None and asked.strategy not in strategies:
+            option = "--" + name.replace("_", "-")
+            instead = " (its smoothing: --smooth-head)" if asked.strategy == "mislas" else ""
+            raise UsageError(
+                f"{option} is for {' and '.join(strategies)}, not for {asked.strategy}{instead}.",
+                f"--strategy {strategies[-1]}",
+            )

@@ -1,0 +1,70 @@
+"""Features to re-train a classifier on: computed once, or by a backbone whose statistics move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..data import ImageSet
+from ..models import Network
+from ..views.policy import ViewPolicy, to_float, view
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features [R, V, D], on the CPU, of V views of some images, and their labels [R]."""
+
+    values: Tensor
+    labels: Tensor
+
+    def flat(self) -> Tensor:
+        """Features [R V, D], the views of an image one after the other."""
+        return self.values.flatten(0, 1)
+
+    def labels_of_views(self) -> Tensor:
+        """Labels [R V] of the same."""
+        return self.labels.repeat_interleave(self.values.shape[1])
+
+
+@dataclass(frozen=True)
+class Source:
+    """Training images by their features."""
+
+    labels: Tensor
+    """int64 [N], on the CPU."""
+    views: int | None
+    """Views of every image that there are; None for any number."""
+    of: Callable[[Tensor, Tensor], Tensor]
+    """Features [B, D] of the given views of rows, int64 [B] both, on some device."""
+
+
+def fixed(features: Features) -> Source:
+    """Features that were computed before."""
+    values = features.values
+    return Source(features.labels, values.shape[1], lambda rows, views: values[rows, views])
+
+
+def moving(network: Network, images: ImageSet, policy: ViewPolicy, device: torch.device) -> Source:
+    """Features by a network whose batch normalisation takes up the statistics of each batch.
+
+    It normalises by the batch, as in training; no weight changes, and all other layers work as
+    in evaluation. The network itself is changed.
+    """
+
+    def of(rows: Tensor, views: Tensor) -> Tensor:
+        network.eval()
+        for layer in network.modules():
+            if isinstance(layer, _BatchNorm):
+                layer.train()
+        pixels = images.images.gather(rows).to(device)
+        drawn = view(pixels, rows.to(device), views.to(device), policy)
+        with torch.no_grad():
+            features: Tensor = network(to_float(drawn))["features"]
+        network.eval()
+        return features
+
+    return Source(images.labels, None, of)
