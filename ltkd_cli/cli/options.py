@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import typing
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -309,11 +310,11 @@ def _recipe_option(name: str) -> inspect.Parameter:
 
 
 def _preset_values(name: str) -> str:
-    """The value that all presets have, or each preset with its own."""
+    """The value that most presets have, and the presets that have another with theirs."""
     values = {preset: _as_typed(getattr(recipe, name)) for preset, recipe in PRESETS.items()}
-    if len(set(values.values())) == 1:
-        return values.popitem()[1]
-    return ", ".join(f"{preset} {value}" for preset, value in values.items())
+    common = Counter(values.values()).most_common(1)[0][0]
+    others = [f"{preset} {value}" for preset, value in values.items() if value != common]
+    return "; ".join([common, ", ".join(others)] if others else [common])
 
 
 def _as_typed(value: Any) -> str:

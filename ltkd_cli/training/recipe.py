@@ -19,10 +19,10 @@ class Recipe:
 
     epochs: Annotated[int, "passes over as many images as the training set has"]
     batch_size: Annotated[int, "images in a batch"] = 128
-    drop_last: Annotated[bool, "leave out the images that fill no batch, other ones each epoch"] = (
+    drop_last: Annotated[bool, "leave out the last images of an epoch if they fill no batch"] = (
         False
     )
-    optimizer: Annotated[str, "sgd, or adamw for transformers"] = "sgd"
+    optimizer: Annotated[str, "the optimiser: sgd, or adamw for transformers"] = "sgd"
     learning_rate: Annotated[float, "highest learning rate"] = 0.1
     momentum: Annotated[float, "momentum of sgd, beta1 of adamw (its beta2 is 0.999)"] = 0.9
     nesterov: Annotated[bool, "Nesterov's momentum, in sgd"] = False
@@ -75,8 +75,9 @@ _BBN_WARMUP: dict[str, Any] = {"warmup_epochs": 4, "warmup_start": 7 / 15}
 
 PRESETS: dict[str, Recipe] = {
     "quick": Recipe(epochs=60, batch_size=32, schedule="cosine", weight_decay=5e-4),
+    # A step, because deferred class weights begin with it; by 0.1, because few epochs follow it.
     "short": Recipe(
-        epochs=30, nesterov=True, weight_decay=5e-4, warmup_epochs=1, warmup_start=0.5
+        epochs=30, nesterov=True, weight_decay=5e-4, decay=0.1, warmup_epochs=1, warmup_start=0.5
     ),
     # Epoch e of the first five, counted from 1, runs at e/5 of the rate.
     "ldam": Recipe(epochs=200, warmup_epochs=4, warmup_start=0.2),
