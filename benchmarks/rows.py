@@ -171,6 +171,7 @@ SHORT_ROWS = (
     short("dist", "dist", "teacher-ce"),
     short("feature", "feature", "teacher-ce", overrides=CLIPPED),
     short("crd", "crd", "teacher-ce", overrides=CLIPPED),
+    short("crd with weight 0.1", "crd", "teacher-ce", options={"weight": 0.1}),
     short("bkd", "bkd", "teacher-ce", options=AT_160),
     short("cbd", "cbd", "teacher-cosine"),
     short("dive", "dive", "teacher-balanced-softmax", options={"temperature": 2.0}),
