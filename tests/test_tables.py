@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from run_examples import KNOWN
 from typer.main import get_command
 
 from benchmarks import cells, workers
@@ -208,6 +209,6 @@ def test_asked_to_stop_it_stops_its_cells_with_their_state_kept(tmp_path):
 
 def test_a_folder_of_another_training_ends_the_program_with_the_difference(tmp_path):
     place = Place(tmp_path, {"data": "digits-lt"}, "cpu")
-    runs.create(tmp_path, "teach", "x", record_of()["settings"], "ce-0", parents=[])
+    runs.create(tmp_path, "teach", "x", record_of()["settings"], "ce-0", **KNOWN)
     with pytest.raises(SystemExit, match=r"recipe\.epochs is 200, not 3"):
         cells.teach(place, "ce-0", dataclasses.replace(CE, overrides={"epochs": 3}), 0).state()

@@ -14,7 +14,6 @@ INFORMATION = frozenset(
     [
         *("complete", "created", "ltkd", "torch", "torchvision", "h5py"),
         *("teacher_run", "teacher_recipe", "teacher_setting", "teacher_scores"),
-        "test_fingerprint",
         *("data_spec", "image_set", "groups"),
     ]
 )

@@ -226,7 +226,7 @@ def test_replaced_images_are_noticed_by_eval_rebalance_and_resume(ltkd, images):
     assert "not those" in ltkd("eval").err
     for number, path in enumerate(sorted((images / "train").rglob("*.png"))):
         Image.new("RGB", (16, 16), (number, 0, 99)).save(path)
-    said = ltkd("rebalance", "--how", "tau-norm")
+    said = ltkd("rebalance", "--strategy", "tau-norm")
     assert said.code == 3
     assert "training images" in error_of(said)
 
@@ -313,6 +313,6 @@ def test_a_run_of_0_1_0_knows_its_images(ltkd, images):
     path.write_text(json.dumps(record))
     assert "not those" not in ltkd("eval").err
     assert "other images" not in ltkd("export-logits", "--views", 1).err
-    assert ltkd("rebalance", "--how", "tau-norm").code == 0
+    assert ltkd("rebalance", "--strategy", "tau-norm").code == 0
     Image.new("RGB", (16, 16)).save(images / "test/owl/0.png")
     assert "not those" in ltkd("eval").err
