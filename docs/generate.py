@@ -70,7 +70,6 @@ def pages() -> dict[Path, str]:
     """The text that every page should have."""
     parts = {
         ROOT / "README.md": {
-            "methods": methods_table(),
             "results": results_table(kept("cifar10-lt-short"), IN_THE_README),
         },
         ROOT / "docs" / "results.md": {
@@ -82,6 +81,7 @@ def pages() -> dict[Path, str]:
             "fast-paths": fast_paths_table(kept("fast-paths")),
         },
         ROOT / "docs" / "methods.md": {
+            "methods-table": methods_table(),
             "recipes": recipes_table(),
             "methods": methods_in_full(),
         },
@@ -137,7 +137,7 @@ def methods_table() -> str:
     names = sorted(all_names(), key=lambda name: not find(name).needs)
     rows = (
         (
-            f"[{name}](docs/methods.md#{name})",
+            f"[{name}](#{name})",
             title(method),
             needs(method),
             method.sampler,
