@@ -1,8 +1,10 @@
-"""What the pipeline reports while it works; the console renders it, or nobody does."""
+"""What the pipeline reports while it works; the console puts it into words, or nobody does."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from .errors import Hint
 
 
 @dataclass(frozen=True)
@@ -14,9 +16,10 @@ class Note:
 
 @dataclass(frozen=True)
 class Warned:
-    """A sentence about something that the user may not have meant."""
+    """A sentence about something that the user may not have meant, and what to do about it."""
 
     text: str
+    hint: Hint = ""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,84 @@ class Facts:
 
     title: str
     rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class CacheContents:
+    """What a cache holds, and who its teacher was."""
+
+    path: str
+    image_set: str
+    images: int
+    classes: int
+    width: int
+    """Of the features; 0 where none are stored."""
+    dtype: str
+    """Of the logits."""
+    views: tuple[int, int]
+    """The fewest and the most of an image."""
+    policy: str
+    view_seed: int
+    teacher: str
+    """Its network."""
+    trained_by: str
+    trained_on: int
+    """Classes that the teacher was trained on; 0 for all."""
+    accuracies: dict[str, float | None]
+    """On the test set, by group, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class TeacherFound:
+    """A cache that a student will learn from, and what its method reads there."""
+
+    cache: CacheContents
+    method: str
+    needs: tuple[str, ...]
+    sampler: str
+
+
+@dataclass(frozen=True)
+class TrainingBegins:
+    """A network is about to be trained in a run folder."""
+
+    run: str
+    model: str
+    method: str
+    image_set: str
+    group: str
+    """The classes of an expert, or `all`."""
+    images: int
+    classes: int
+    recipe: str
+    epochs: int
+    seed: int
+    precision: str
+    device: str
+
+
+@dataclass(frozen=True)
+class TrainingResumes:
+    """A training continues from its saved state."""
+
+    run: str
+    epoch: int
+    """Epochs that are done."""
+    batch: int
+    """Batches of the next epoch that are done."""
+
+
+@dataclass(frozen=True)
+class ExportBegins:
+    """A teacher's outputs are about to be computed."""
+
+    path: str
+    run: str
+    image_set: str
+    images: int
+    views: int
+    precision: str
+    device: str
 
 
 @dataclass(frozen=True)
@@ -94,29 +175,18 @@ class Exported:
     total: int
 
 
-@dataclass(frozen=True)
-class AtWork:
-    """A training goes on, or is about to begin; more will be heard of it."""
-
-
-@dataclass(frozen=True)
-class OfSeed:
-    """What one of several students says that train at the same time."""
-
-    seed: int
-    event: Event
-
-
 Event = (
     Note
     | Warned
     | Facts
+    | TeacherFound
+    | TrainingBegins
+    | TrainingResumes
+    | ExportBegins
     | Checked
     | Computed
     | Retrained
     | Step
     | EpochEnd
     | Exported
-    | AtWork
-    | OfSeed
 )

@@ -118,8 +118,8 @@ def test_every_command_is_in_the_readme(command):
 )
 def test_every_command_line_is_one_that_ltkd_accepts(example_method, page, line):
     given = parameters_of(line)
-    if "settings" in given:
-        parse_options(find(given["method"]), given["settings"] or [])
+    if "recipe_name" in given:
+        parse_options(find(given["method"]), given["options"] or [])
         assert given["recipe_name"] in (None, *PRESETS)
 
 

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ltkd_cli"
 
 LAYERS = [
-    {"errors", "rng", "files", "records", "outputs", "__init__"},
+    {"errors", "rng", "files", "records", "splits", "outputs", "__init__"},
     {"runs", "events", "devices"},
     {"data"},
     {"metrics", "views"},

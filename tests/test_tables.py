@@ -82,7 +82,7 @@ def test_every_training_is_one_that_ltkd_accepts(rows, place):
         if name in ("teach", "distill"):
             command = get_command(app).commands[name]
             given = command.make_context(name, list(arguments)).params
-            parse_options(find(given["method"]), given["settings"] or [])
+            parse_options(find(given["method"]), given["options"] or [])
 
 
 @pytest.mark.parametrize("rows", [PUBLISHED_ROWS, SHORT_ROWS], ids=["published", "short"])

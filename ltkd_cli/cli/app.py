@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import shlex
 import sys
 from contextlib import suppress
 from typing import Annotated
@@ -13,7 +12,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..errors import Interrupted, LtkdError, printable
+from ..errors import Interrupted, LtkdError, command, printable
 from . import doctor as examining
 from . import evaluate as scoring
 from . import export as exporting
@@ -29,25 +28,29 @@ ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 app = typer.Typer(
     name="ltkd",
     cls=Group,
-    help="Small, fast students that also work on the rare classes: long-tailed knowledge "
-    "distillation from cached teacher outputs.",
+    help="Long-tailed knowledge distillation: train small networks that also recognise rare "
+    "classes, from the cached outputs of a teacher.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    epilog="Begin with: ltkd teach; ltkd export-logits; ltkd distill --method bkd; "
+    epilog="Start with: ltkd teach; ltkd export-logits; ltkd distill --method bkd; "
     "ltkd eval --split tail",
 )
-app.command(cls=Command, rich_help_panel="The four steps")(training.teach)
-app.command("export-logits", cls=Command, rich_help_panel="The four steps")(exporting.export_logits)
-app.command(cls=Command, rich_help_panel="The four steps")(training.distill)
-app.command(cls=Command, name="eval", rich_help_panel="The four steps")(scoring.evaluate)
-app.command(cls=Command, rich_help_panel="After the training")(rebalancing.rebalance)
-app.command(cls=Command, rich_help_panel="What there is")(scoring.runs)
-app.command(cls=Command, rich_help_panel="What there is")(info.methods)
-app.command(cls=Command, rich_help_panel="What there is")(info.data)
-app.command(cls=Command, rich_help_panel="What there is")(examining.doctor)
-app.command(cls=Command, rich_help_panel="What there is")(viewing.views)
-app.add_typer(exporting.cache, name="cache", rich_help_panel="What there is")
+app.command(cls=Command, rich_help_panel="Train a student in four steps")(training.teach)
+app.command("export-logits", cls=Command, rich_help_panel="Train a student in four steps")(
+    exporting.export_logits
+)
+app.command(cls=Command, rich_help_panel="Train a student in four steps")(training.distill)
+app.command(cls=Command, name="eval", rich_help_panel="Train a student in four steps")(
+    scoring.evaluate
+)
+app.command(cls=Command, rich_help_panel="After training")(rebalancing.rebalance)
+app.command(cls=Command, rich_help_panel="Look up")(scoring.runs)
+app.command(cls=Command, rich_help_panel="Look up")(info.methods)
+app.command(cls=Command, rich_help_panel="Look up")(info.data)
+app.command(cls=Command, rich_help_panel="Look up")(examining.doctor)
+app.command(cls=Command, rich_help_panel="Look up")(viewing.views)
+app.add_typer(exporting.cache, name="cache", rich_help_panel="Look up")
 
 
 def _print_version(asked: bool) -> None:
@@ -84,7 +87,7 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False, prog_name="ltkd")
     except Interrupted as error:  # what has no command to resume goes on when given again
-        _report(error.problem, str(error.hint) or shlex.join(["ltkd", *arguments]), "interrupted")
+        _report(error.problem, str(error.hint or command(*arguments)), "interrupted")
         return error.exit_code
     except LtkdError as error:
         _report(error.problem, str(error.hint))
@@ -107,8 +110,8 @@ def run(arguments: list[str]) -> int:
     return _code(code)
 
 
-def _code(said: object) -> int:
-    return said if isinstance(said, int) else 0
+def _code(returned: object) -> int:
+    return returned if isinstance(returned, int) else 0
 
 
 def _hang_up() -> int:
@@ -133,8 +136,8 @@ def _report(problem: str, hint: str, what: str = "error") -> None:
 def _report_stop(arguments: list[str]) -> int:
     """The answer to Ctrl-C where no command listened: before or between the steps of its work."""
     trains = arguments[:1] in (["teach"], ["distill"])
-    command = "ltkd runs" if trains else shlex.join(["ltkd", *arguments])
-    _report("stopped before the end.", command, "interrupted")
+    hint = command("runs") if trains else command(*arguments)
+    _report("stopped before the end.", str(hint), "interrupted")
     return Interrupted.exit_code
 
 
@@ -143,6 +146,6 @@ def _report_usage(error: Exception, arguments: list[str]) -> int:
     if message:  # empty where the help was shown because nothing was asked for
         known = [name for name in arguments[:1] if not name.startswith("-")]
         context = getattr(error, "ctx", None)
-        command = context.command_path if context else " ".join(["ltkd", *known])
-        _report(message, f"{command} --help")
+        path = context.command_path.split()[1:] if context else known
+        _report(message, str(command(*path, "--help")))
     return 2

@@ -28,15 +28,15 @@ def doctor(
     """
     from .. import console
     from ..commands.doctor import examine
+    from ..console.doctor import examined_document, print_examined
     from ..data import DataSpec
 
-    given = {options.DATA_FIELDS[key]: value for key, value in images.items()}
     if spec is not None:
-        given["data"] = spec
-    examined = examine(DataSpec(**given), console.decoding)
+        images["data"] = spec
+    examined = examine(DataSpec(**images), console.decoding)
     if as_json:
-        console.document(console.examined_document(examined))
+        console.document(examined_document(examined))
     else:
-        console.print_examined(examined)
+        print_examined(examined)
     if examined.problems:
         raise typer.Exit(FOUND)

@@ -7,14 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import UsageError
 from . import options
-from .train import DEFAULT_RUNS
-
-
-def _refuse_on(value: str | None) -> None:
-    if value is not None:
-        raise UsageError("--on of eval is now called --images.", f"--images {value}")
 
 
 def evaluate(
@@ -28,7 +21,9 @@ def evaluate(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="all, head, medium or tail (many and few are known as well)."),
+        typer.Option(
+            help="all, head (or many), medium, or tail (or few).", show_default="every one"
+        ),
     ] = None,
     images: Annotated[
         str,
@@ -41,38 +36,39 @@ def evaluate(
             metavar="SPLIT=SHARE", help="Exit with 5 when an accuracy is lower; repeatable."
         ),
     ] = None,
-    runs: options.Runs = DEFAULT_RUNS,
+    runs: options.Runs = options.DEFAULT_RUNS,
     device: options.Device = "auto",
-    on: Annotated[str | None, typer.Option(hidden=True, callback=_refuse_on)] = None,
 ) -> None:
     """Score head, medium and tail classes of runs, or of the teacher behind a cache."""
     from .. import console
     from ..commands import evaluate as scoring
+    from ..console.scores import print_scores, scores_document
 
     names = scoring.splits(split)
     least = scoring.thresholds(fail_under or [])
     found = console.follow(scoring.score(runs, which or [], device, images))
     if as_json:
-        console.document(console.scores_document(found, names))
+        console.document(scores_document(found, names))
     else:
-        console.print_scores(found, names)
+        print_scores(found, names)
     scoring.check_thresholds(found.scored, least)
 
 
 def runs(
     runs: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Folder of all runs.", envvar="LTKD_RUNS")
-    ] = DEFAULT_RUNS,
+    ] = options.DEFAULT_RUNS,
     as_json: options.AsJson = False,
 ) -> None:
-    """List the runs there are."""
+    """List all runs with their scores."""
     from .. import console
     from .. import runs as run_folders
+    from ..console.runs import print_runs
 
     found, odd = run_folders.survey(runs)
     if as_json:
         console.document([{**run.record, "name": run.name, "status": run.status} for run in found])
     else:
-        console.print_runs(found, runs)
+        print_runs(found, runs)
     for error in odd:
-        console.caution(f"{error.problem} Try: {error.hint}")
+        console.warn(error.problem, error.hint)

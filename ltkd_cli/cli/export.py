@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import command
 from . import options
 from .help import Command, Group
-from .train import DEFAULT_RUNS
+
+if TYPE_CHECKING:
+    from ..cache import Cache
 
 cache = typer.Typer(
-    cls=Group, help="Look into a cache, or check every byte of it.", no_args_is_help=True
+    cls=Group, help="Show what a cache holds, or check every byte of it.", no_args_is_help=True
 )
 
 CachePath = Annotated[
@@ -40,28 +42,34 @@ def export_logits(
     ] = None,
     views: Annotated[
         int | None,
-        typer.Option(help="Views of every image.", show_default="16, or 1 of policy none"),
+        typer.Option(help="Views of each image.", show_default="16; 1 where the policy is none"),
     ] = None,
     policy: Annotated[
         str | None,
-        typer.Option(help="View policy: none, crop or crop-flip.", show_default="the teacher's"),
+        typer.Option(
+            help="View policy: steps joined by +, or a short name, as cifar-strong.",
+            show_default="the teacher's",
+        ),
     ] = None,
     view_seed: options.ViewSeed = 0,
     features: Annotated[
         bool,
-        typer.Option("--features/--no-features", help="Store pooled features as well."),
+        typer.Option("--features/--no-features", help="Store the pooled features as well."),
     ] = True,
     dtype: Annotated[
         str,
-        typer.Option(help="float16, float32, or uint8 (half of float16; compact but rounded)."),
+        typer.Option(
+            help="Number format of the logits: float16, float32, or uint8 (half the size of "
+            "float16, but rounded)."
+        ),
     ] = "float16",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing cache.")] = False,
-    runs: options.Runs = DEFAULT_RUNS,
+    runs: options.Runs = options.DEFAULT_RUNS,
     images: dict[str, Any],
     device: options.Device = "auto",
     precision: options.Precision = "float32",
 ) -> None:
-    """Run a teacher once over many views of every training image, into one HDF5 cache."""
+    """Run a teacher over several views of every training image; writes one HDF5 cache."""
     from .. import console
     from .. import runs as run_folders
     from ..commands import export as exporting
@@ -75,32 +83,33 @@ def export_logits(
         output=output, views=views, policy=policy, view_seed=view_seed, features=features,
         dtype=dtype, precision=precision, device=device, replace=force,
     )  # fmt: skip
-    given = {options.DATA_FIELDS[name]: value for name, value in images.items()}
-    path = console.follow(exporting.export_logits(teacher, given, settings, console.decoding))
+    path = console.follow(exporting.export_logits(teacher, images, settings, console.decoding))
     console.result(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
-    found_by_itself = output is None and runs == DEFAULT_RUNS
-    cache = "" if found_by_itself else f" --cache {quote(str(path))}"
-    console.note(f"next: ltkd distill --method bkd{cache}")
+    found_by_itself = output is None and runs == options.DEFAULT_RUNS
+    cache = [] if found_by_itself else ["--cache", str(path)]
+    console.note(f"next: {command('distill', '--method', 'bkd', *cache)}")
 
 
 @cache.command(cls=Command)
-def info(path: CachePath = None, runs: options.Runs = DEFAULT_RUNS,
+def info(path: CachePath = None, runs: options.Runs = options.DEFAULT_RUNS,
          as_json: options.AsJson = False) -> None:  # fmt: skip
-    """Show what a cache holds, and whose answers they are."""
+    """Show what a cache holds, and which teacher it is from."""
     from .. import console
     from ..commands import caches
+    from ..console.caches import print_cache
 
     opened = _open(path, runs)
     if as_json:
         own = {"path": str(opened.path), "warnings": opened.warnings}
         console.document({**own, **opened.attributes})
     else:
-        console.print_cache(caches.open_cache(opened.path))
+        caches.check_written_by_ltkd(opened)
+        print_cache(caches.contents(opened), opened.attributes, opened.path.stat().st_size)
 
 
 @cache.command(cls=Command)
-def verify(path: CachePath = None, runs: options.Runs = DEFAULT_RUNS) -> None:
-    """Check every stored answer against its checksum."""
+def verify(path: CachePath = None, runs: options.Runs = options.DEFAULT_RUNS) -> None:
+    """Check every entry against its checksum."""
     from .. import console
 
     opened = _open(path, runs)
@@ -108,7 +117,7 @@ def verify(path: CachePath = None, runs: options.Runs = DEFAULT_RUNS) -> None:
     console.result(f"{opened.path}: all {opened.layout.entries:,} entries are as written.")
 
 
-def _open(path: Path | None, runs: Path) -> Any:
+def _open(path: Path | None, runs: Path) -> Cache:
     from .. import console
     from ..cache import Cache
     from ..commands import caches
@@ -118,5 +127,5 @@ def _open(path: Path | None, runs: Path) -> Any:
         console.note(f"using the newest cache, {path}")
     opened = Cache.open(path)
     for warning in opened.warnings:
-        console.caution(warning)
+        console.warn(warning)
     return opened

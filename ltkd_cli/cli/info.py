@@ -11,20 +11,19 @@ from . import options
 
 
 def methods(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="One of them, with its options.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The method to show.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """List the methods, or explain one: formula, needs, options, source."""
+    """List the methods, or show the formula, options and source of one."""
     from .. import console
+    from ..console.methods import methods_document, print_method, print_methods
 
     if as_json:
-        console.document(console.methods_document(name))
+        console.document(methods_document(name))
     elif name is None:
-        console.print_methods()
+        print_methods()
     else:
-        console.print_method(name)
+        print_method(name)
 
 
 @options.with_data
@@ -40,22 +39,22 @@ def data(
     as_json: options.AsJson = False,
     images: dict[str, Any],
 ) -> None:
-    """Show the classes of an image set, how long its tail is, and its groups."""
+    """Show the classes of an image set, their groups, and how long its tail is."""
     from .. import console
+    from ..console.images import data_document, print_data
     from ..data import DataSpec, load
 
-    given = {options.DATA_FIELDS[key]: value for key, value in images.items()}
     if spec is not None:
-        given["data"] = spec
-    loaded = load(DataSpec(**given), console.decoding)
+        images["data"] = spec
+    loaded = load(DataSpec(**images), console.decoding)
     for text in loaded.warnings:
-        console.caution(text)
+        console.warn(text)
     if plot is not None:
         from ..console import plots
 
         plots.class_counts(loaded, plot)
         console.note(f"wrote {plot}")
     if as_json:
-        console.document(console.data_document(loaded))
+        console.document(data_document(loaded))
     else:
-        console.print_data(loaded)
+        print_data(loaded)

@@ -6,16 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ..errors import UsageError
 from . import options
-from .train import DEFAULT_RUNS
 
 _RETRAINING = "Re-training (crt, lws, mislas)"
-
-
-def _refuse_how(value: str | None) -> None:
-    if value is not None:
-        raise UsageError("--how of rebalance is now called --strategy.", f"--strategy {value}")
 
 
 def rebalance(
@@ -121,15 +114,15 @@ def rebalance(
         ),
     ] = None,
     name: options.Name = None,
-    runs: options.Runs = DEFAULT_RUNS,
+    runs: options.Runs = options.DEFAULT_RUNS,
     device: options.Device = "auto",
-    how: Annotated[str | None, typer.Option(hidden=True, callback=_refuse_how)] = None,
 ) -> None:
-    """Make a finished network fair to rare classes by its last layer."""
+    """Reduce a trained network's bias towards large classes, by its last layer only."""
     from .. import console
     from .. import runs as run_folders
     from ..commands import rebalance as rebalancing
     from ..commands.rebalance_options import Rebalancing
+    from ..console.runs import print_next, print_run
 
     if run is None:
         source = rebalancing.newest_source(runs)
@@ -142,5 +135,5 @@ def rebalance(
         smooth_head=smooth_head, smooth_tail=smooth_tail, classifier_share=classifier_share,
     )  # fmt: skip
     made = console.follow(rebalancing.rebalance(runs, source, asked, name, console.decoding))
-    console.print_run(made)
-    console.print_next([made])
+    print_run(made)
+    print_next([made])

@@ -3,225 +3,145 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
-from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import typer
 
-from ..errors import UsageError
+from ..commands.settings import Watch
+from ..errors import UsageError, command
 from . import options
 
-if TYPE_CHECKING:
-    from ..commands.settings import TrainSettings
-    from ..commands.train import Watch
 
-DEFAULT_RUNS = Path("runs")
-
-
-@options.with_recipe
-@options.with_data
+@options.with_settings(
+    *("model", "method", "options", "head", "pretrained", "views", "augment", "classes", "seed"),
+    model="resnet32",
+    method="ce",
+)
 def teach(
     *,
     context: typer.Context,
-    model: options.Model = "resnet32",
-    method: Annotated[str, typer.Option(help="A method that needs no teacher.")] = "ce",
-    settings: options.Settings = None,
-    head: options.Head = None,
-    pretrained: options.Pretrained = False,
-    views: Annotated[
-        str | None,
-        typer.Option(help="View policy: none, crop or crop-flip.", show_default="the data set's"),
-    ] = None,
-    augment: options.Augment = "none",
-    classes: options.Classes = "all",
-    seed: options.Seed = 0,
+    given: dict[str, Any],
     name: options.Name = None,
     resume: options.Resume = None,
-    runs: options.Runs = DEFAULT_RUNS,
-    images: dict[str, Any],
-    recipe_name: options.RecipeName = None,
-    recipe: dict[str, Any],
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    compile: options.Compile = False,
-    resident: options.Resident = "auto",
-    evaluate_every: options.EvaluateEvery = None,
+    runs: options.Runs = options.DEFAULT_RUNS,
     log_every: options.LogEvery = 0,
     tensorboard: options.TensorBoard = False,
     profile: options.Profile = False,
 ) -> None:
-    """Train a teacher, or a baseline that has none."""
-    if resume is not None:
-        _go_on(context, runs, resume, log_every, tensorboard=tensorboard, profile=profile)
-        return
-    recipe = _recipe_fields(recipe)
-    from ..commands import requests
-
-    asked = requests.Training(
-        kind="teach", images=_data_fields(images), model=model, method=method,
-        options=settings or [], recipe_name=recipe_name, recipe=recipe, head=head,
-        pretrained=pretrained, views=views, caches=[], seed=seed, device=device,
-        precision=precision, evaluate_every=evaluate_every, augment=augment, classes=classes,
-        compile=compile, resident=resident,
-    )  # fmt: skip
-    names = {seed: name}
-    _train(runs, asked, names, log_every, at_once=1, tensorboard=tensorboard, profile=profile)
+    """Train a teacher, or a baseline without one."""
+    watch = Watch(tensorboard, profile)
+    if resume is None:
+        _train(runs, "teach", given, {given["seed"]: name}, 1, log_every, watch)
+    else:
+        _resume(context, runs, resume, log_every, watch)
 
 
-@options.with_recipe
-@options.with_data
+@options.with_settings(
+    *("method", "caches", "model", "options", "head", "pretrained", "seed"),
+    model="resnet20",
+    method="bkd",
+)
 def distill(
     *,
     context: typer.Context,
-    method: Annotated[str, typer.Option(help="See `ltkd methods`.")] = "bkd",
-    cache: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="<path>",
-            help="The teacher's answers; repeat it for several teachers.",
-            show_default="the newest",
-        ),
-    ] = None,
-    model: options.Model = "resnet20",
-    settings: options.Settings = None,
-    head: options.Head = None,
-    pretrained: options.Pretrained = False,
-    seed: options.Seed = 0,
+    given: dict[str, Any],
     seeds: options.Seeds = None,
-    at_once: options.AtOnce = None,
     name: options.Name = None,
     resume: options.Resume = None,
-    runs: options.Runs = DEFAULT_RUNS,
-    images: dict[str, Any],
-    recipe_name: options.RecipeName = None,
-    recipe: dict[str, Any],
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    compile: options.Compile = False,
-    resident: options.Resident = "auto",
-    evaluate_every: options.EvaluateEvery = None,
+    runs: options.Runs = options.DEFAULT_RUNS,
+    jobs: options.Jobs = None,
     log_every: options.LogEvery = 0,
     tensorboard: options.TensorBoard = False,
     profile: options.Profile = False,
 ) -> None:
-    """Train a student from a cache, with no teacher in sight."""
+    """Train a student from a cache; the teacher itself is not needed."""
+    watch = Watch(tensorboard, profile)
     if resume is not None:
-        _go_on(context, runs, resume, log_every, tensorboard=tensorboard, profile=profile)
+        _resume(context, runs, resume, log_every, watch)
         return
-    if seeds is None and at_once is not None:
-        hint = f"ltkd distill --seeds 0,1,2 --at-once {at_once}"
-        raise UsageError("--at-once is for the several students of --seeds.", hint)
+    if seeds is None and jobs is not None:
+        hint = command("distill", "--seeds", "0,1,2", "--jobs", str(jobs))
+        raise UsageError("--jobs is for the several students of --seeds.", hint)
     if seeds is not None and _is_typed(context, "seed"):
-        raise UsageError("--seed and --seeds exclude each other.", f"ltkd distill --seeds {seeds}")
-    names = {seed: name} if seeds is None else _names_by_seed(seeds, name)
-    recipe = _recipe_fields(recipe)
-    from ..commands import requests
-
-    asked = requests.Training(
-        kind="distill", images=_data_fields(images), model=model, method=method,
-        options=settings or [], recipe_name=recipe_name, recipe=recipe, head=head,
-        pretrained=pretrained, views=None, caches=cache or [], seed=seed, device=device,
-        precision=precision, evaluate_every=evaluate_every, compile=compile,
-        resident=resident,
-    )  # fmt: skip
-    _train(runs, asked, names, log_every, at_once=at_once, tensorboard=tensorboard, profile=profile)
+        hint = command("distill", "--seeds", seeds)
+        raise UsageError("--seed and --seeds exclude each other.", hint)
+    names = {given["seed"]: name}
+    if seeds is not None:
+        names = {each: f"{name}-{each}" if name else None for each in options.parse_seeds(seeds)}
+    _train(runs, "distill", given, names, jobs, log_every, watch)
 
 
 def _train(
     runs: Path,
-    asked: Any,
+    kind: str,
+    given: dict[str, Any],
     names: dict[int, str | None],
+    jobs: int | None,
     log_every: int,
-    *,
-    at_once: int | None,
-    tensorboard: bool,
-    profile: bool,
+    watch: Watch,
 ) -> None:
-    """A run for each seed of `names`, all from the same cache."""
+    """A run for each seed of `names`, all from the same images and caches."""
     _quiet_profiler()
     from .. import console
     from .. import runs as run_folders
-    from ..commands import prepare as preparing
-    from ..commands import requests, several
+    from ..commands import several
     from ..commands import train as training
+    from ..commands.prepare import prepare
+    from ..console.runs import print_next, print_run
 
     for name in names.values():
         if name is not None:
             run_folders.check_name(runs, name)
-    settings = console.follow(requests.resolve(runs, asked))
-    watch = training.Watch(tensorboard, profile)
-    at_once = several.how_many(at_once, len(names), settings.device)
-    if at_once > 1:
-        _train_several(runs, asked.kind, settings, names, at_once, log_every, watch)
-        return
-    made = []
-    for seed, name in names.items():
-        prepared = preparing.prepare(replace(settings, seed=seed), console.decoding)
-        run = console.follow(training.start(runs, asked.kind, prepared, name, watch), log_every)
-        console.print_run(run)
-        made.append(run)
-    console.print_next(made)
+    first = next(iter(names))
+    prepared = console.follow(prepare(runs, kind, {**given, "seed": first}, console.decoding))
+    jobs = min(jobs or several.default_jobs(prepared.device), len(names))
+    made, error = [], None
+    if jobs > 1:
+        created = console.follow(several.create(runs, kind, prepared, names, jobs))
+        error = console.follow_students(several.train(created, jobs, watch), log_every)
+        ended = [run_folders.read(run.path) for run in created.values()]
+        made = [run for run in ended if run.done]
+        for run in made:
+            print_run(run)
+    else:
+        for seed, name in names.items():
+            own = prepared if seed == first else prepared.with_seed(seed)
+            run = console.follow(training.start(runs, kind, own, name, watch), log_every)
+            print_run(run)
+            made.append(run)
+    if error:
+        raise error
+    print_next(made)
 
 
-def _train_several(
-    runs: Path,
-    kind: str,
-    settings: TrainSettings,
-    names: dict[int, str | None],
-    at_once: int,
-    log_every: int,
-    watch: Watch,
-) -> None:
-    """The same, with `at_once` students in training at any time."""
-    from .. import console
-    from ..commands import several
-
-    begun = several.create(runs, kind, settings, names, at_once, console.decoding)
-    created = console.follow(begun)
-    with several.students(created, at_once, watch) as students:
-        while run := console.follow(students.until_one_ends(), log_every):
-            if run.done:
-                console.print_run(run)
-    console.print_next(list(created.values()))
-
-
-def _quiet_profiler() -> None:
-    """Keeps the remarks of torch's profiler from the screen; read when torch is loaded."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "10")
-
-
-def _go_on(
-    context: typer.Context,
-    runs: Path,
-    which: str,
-    log_every: int,
-    *,
-    tensorboard: bool,
-    profile: bool,
-) -> None:
+def _resume(context: typer.Context, runs: Path, which: str, log_every: int, watch: Watch) -> None:
     _refuse_other_settings(context, which)
     _quiet_profiler()
     from .. import console
     from .. import runs as run_folders
     from ..commands import train as training
+    from ..console.runs import print_next, print_run
 
     if which == "last":
         run = run_folders.newest(runs, context.info_name, done=False)
     else:
         run = run_folders.find(runs, which)
     if run.done:
-        console.note(f"{run.name} is finished; there is nothing to go on with.")
+        console.note(f"{run.name} is finished; there is nothing to resume.")
     else:
-        watch = training.Watch(tensorboard, profile)
         run = console.follow(training.resume(run, console.decoding, watch), log_every)
-    console.print_run(run)
-    console.print_next([run])
+    print_run(run)
+    print_next([run])
+
+
+def _quiet_profiler() -> None:
+    """Keeps the remarks of PyTorch's profiler from the screen; read when PyTorch is loaded."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "10")
 
 
 def _refuse_other_settings(context: typer.Context, which: str) -> None:
-    """Raises UsageError where an option beside --resume would be left unheard."""
+    """Raises UsageError where an option beside --resume would have no effect."""
     given = [
         parameter.opts[0]
         for parameter in context.command.params
@@ -231,38 +151,10 @@ def _refuse_other_settings(context: typer.Context, which: str) -> None:
     if given:
         raise UsageError(
             f"A resumed run keeps its own settings, so {', '.join(given)} cannot be given.",
-            f"ltkd {context.info_name} --resume {quote(which)}",
+            command(context.info_name or "", "--resume", which),
         )
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def _names_by_seed(seeds: str, name: str | None) -> dict[int, str | None]:
-    """The name of the run of each seed; UsageError where `seeds` is no list of seeds."""
-    try:
-        numbers = [options.checked_seed(int(part), "--seeds 0,1,2") for part in seeds.split(",")]
-    except ValueError:
-        raise UsageError(f"--seeds takes whole numbers, not {seeds!r}.", "--seeds 0,1,2") from None
-    if len(set(numbers)) < len(numbers):
-        raise UsageError(f"--seeds {seeds} names a seed twice.", "--seeds 0,1,2")
-    return {number: f"{name}-{number}" if name else name for number in numbers}
-
-
-def _data_fields(images: dict[str, Any]) -> dict[str, Any]:
-    return {options.DATA_FIELDS[name]: value for name, value in images.items()}
-
-
-def _recipe_fields(recipe: dict[str, Any]) -> dict[str, Any]:
-    if "milestones" not in recipe:
-        return recipe
-    try:
-        milestones = tuple(float(share) for share in recipe["milestones"].split(",") if share)
-    except ValueError:
-        raise UsageError(
-            f"--milestones takes shares of the training, not {recipe['milestones']!r}.",
-            "--milestones 0.8,0.9",
-        ) from None
-    return {**recipe, "milestones": milestones}

@@ -36,10 +36,9 @@ def views(
     from ..views.policy import parse_policy
 
     chosen = parse_policy(policy, view_seed) if policy is not None else None
-    given = {options.DATA_FIELDS[key]: value for key, value in images.items()}
     if spec is not None:
-        given["data"] = spec
-    data = load(DataSpec(**given), console.decoding)
+        images["data"] = spec
+    data = load(DataSpec(**images), console.decoding)
     chosen = chosen or parse_policy(data.views, view_seed)
     write_contact_sheet(data.train, chosen, out, count, number)
     console.result(f"{out}: views 0 to {number - 1} of {data.name} by {chosen.spec}")

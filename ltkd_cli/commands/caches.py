@@ -13,14 +13,14 @@ from torch import Tensor
 
 from ..cache import Cache
 from ..data import Data, DataSpec
-from ..data.groups import GROUP_NAMES
-from ..errors import CacheError, CacheMismatch
-from ..events import Event, Facts, Warned
+from ..errors import CacheError, CacheMismatch, command
+from ..events import CacheContents, Event, TeacherFound, Warned
 from ..methods.contract import Method, Teacher
 from ..methods.finding import name_of
-from ..views.policy import VIEW_VERSION, ViewPolicy
+from ..splits import SPLITS
+from ..views.policy import POLICIES, VIEW_VERSION, Policy
 
-SAID = (
+NEEDED = (
     *("image_set", "data_spec", "groups", "view_policy", "view_seed", "view_version"),
     *("teacher_run", "teacher_sha256", "teacher_model", "teacher_method", "teacher_scores"),
 )
@@ -28,25 +28,30 @@ SAID = (
 
 
 def open_cache(path: Path) -> Cache:
-    """The complete cache at `path`; CacheMismatch where it does not say what training asks."""
+    """The complete cache at `path`; CacheMismatch where it lacks what training needs."""
     cache = Cache.open(path)
-    if lacking := [name for name in SAID if name not in cache.attributes]:
-        raise CacheMismatch(
-            f"{path} was not written by ltkd: it does not say its {', '.join(lacking)}.",
-            "ltkd export-logits",
-        )
+    check_written_by_ltkd(cache)
     return cache
+
+
+def check_written_by_ltkd(cache: Cache) -> None:
+    """Raises CacheMismatch where the cache lacks an attribute that training needs."""
+    if lacking := [name for name in NEEDED if name not in cache.attributes]:
+        raise CacheMismatch(
+            f"{cache.path} was not written by ltkd: it lacks {', '.join(lacking)}.",
+            command("export-logits"),
+        )
 
 
 def newest_cache(root: Path) -> Path:
     """The cache below `root` that was finished last; CacheError where there is none."""
-    newest = newest_cache_or_none(root)
+    newest = find_newest(root)
     if newest is None:
-        raise CacheError(f"There is no cache in {root} yet.", "ltkd export-logits")
+        raise CacheError(f"There is no cache in {root} yet.", command("export-logits"))
     return newest
 
 
-def newest_cache_or_none(root: Path) -> Path | None:
+def find_newest(root: Path) -> Path | None:
     """The same, or None where there is none."""
     found = root.glob("*/*.h5")
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
@@ -57,20 +62,35 @@ def data_spec_of(cache: Cache) -> DataSpec:
     return DataSpec(**cache.attributes["data_spec"])
 
 
-def policy_of(caches: tuple[Cache, ...]) -> ViewPolicy:
+def policy_of(caches: tuple[Cache, ...]) -> Policy:
     """The view policy that all caches share; CacheMismatch where they differ."""
-    policies = [
-        ViewPolicy(cache.attributes["view_policy"], cache.attributes["view_seed"])
-        for cache in caches
-    ]
+    policies = [_policy_of(cache) for cache in caches]
     for cache, policy in zip(caches, policies, strict=True):
         if policy != policies[0]:
             raise CacheMismatch(
                 f"{cache.path} holds views of policy {policy.name} with seed {policy.seed}, and "
                 f"{caches[0].path} of policy {policies[0].name} with seed {policies[0].seed}.",
-                f"ltkd export-logits --policy {policies[0].name} --view-seed {policies[0].seed}",
+                command(
+                    *("export-logits", "--policy", policies[0].name),
+                    *("--view-seed", str(policies[0].seed)),
+                ),
             )
     return policies[0]
+
+
+def _policy_of(cache: Cache) -> Policy:
+    """CacheMismatch where this ltkd makes other pixels, or none, for the cache's views."""
+    held = cache.attributes
+    if held.get("policy") is not None:
+        return Policy.from_json(held["policy"], str(cache.path))
+    cache.check_view_version(VIEW_VERSION)  # of format 1
+    if held["view_policy"] not in POLICIES:
+        raise CacheMismatch(
+            f"{cache.path} holds outputs for views of policy {held['view_policy']!r}, which does "
+            "not exist.",
+            command("export-logits"),
+        )
+    return Policy(held["view_policy"], held["view_seed"])
 
 
 def check(cache: Cache, data: Data, method: type[Method]) -> None:
@@ -85,13 +105,13 @@ def check(cache: Cache, data: Data, method: type[Method]) -> None:
         data.name,
         dataclasses.asdict(data.spec),
     )
-    cache.check_view_version(VIEW_VERSION)
+    policy_of((cache,))
     cache.require(method.needs)
     if experts_classes(cache) and not method.takes_experts:
         raise CacheMismatch(
-            f"The teacher of {cache.path} learned {_share_of_classes(cache)} only, and "
-            f"{name_of(method)} needs a teacher of all classes.",
-            "ltkd distill --method lfme, with a --cache for each expert",
+            f"The teacher of {cache.path} was trained on {len(experts_classes(cache))} of "
+            f"{cache.layout.classes} classes, and {name_of(method)} needs a teacher of all.",
+            command("distill", "--method", "lfme", remark="with a --cache for each expert"),
         )
 
 
@@ -108,13 +128,13 @@ def teacher_of(cache: Cache) -> Teacher:
         rows = torch.arange(cache.layout.rows)
         return cache.read(rows, torch.zeros_like(rows), frozenset({name}))[name]
 
-    scores = cache.attributes["teacher_scores"]
+    accuracies = _accuracies(cache.attributes["teacher_scores"])
     return Teacher(
         method=cache.attributes["teacher_method"],
         width=cache.layout.width,
         clean=clean,
         classes=experts_classes(cache),
-        scores={name: scores[name]["accuracy"] for name in scores if _is_group(scores, name)},
+        scores={name: value for name, value in accuracies.items() if value is not None},
     )
 
 
@@ -123,88 +143,62 @@ def experts_classes(cache: Cache) -> tuple[int, ...]:
     return tuple(cache.attributes.get("teacher_classes") or ())
 
 
-def contents(cache: Cache) -> str:
-    """What the cache holds, in words."""
-    layout = cache.layout
-    fewest, most = views_per_image(cache)
-    views = str(most) if fewest == most else f"{fewest} to {most}"
-    features = f" and {layout.width} features" if layout.width else ""
-    return (
-        f"{layout.dtype} logits of {layout.classes} classes{features} for {layout.rows:,} images, "
-        f"views of each: {views}"
+def contents(cache: Cache) -> CacheContents:
+    """What the cache holds, and who its teacher was."""
+    held, layout = cache.attributes, cache.layout
+    return CacheContents(
+        path=str(cache.path),
+        image_set=held["image_set"],
+        images=layout.rows,
+        classes=layout.classes,
+        width=layout.width,
+        dtype=layout.dtype,
+        views=views_per_image(cache),
+        policy=held["view_policy"],
+        view_seed=held["view_seed"],
+        teacher=held["teacher_model"]["name"],
+        trained_by=held["teacher_method"],
+        trained_on=len(experts_classes(cache)),
+        accuracies=_accuracies(held["teacher_scores"]),
     )
 
 
-def needs_in_words(method: type[Method]) -> str:
-    """What the method reads from a cache; empty for one without a teacher."""
-    return " and ".join(sorted(method.needs, reverse=True))
-
-
-def accuracies_in_words(scores: dict[str, Any]) -> str:
-    """A teacher's test accuracies by group, in percent."""
-    names = [name for name in ("all", *GROUP_NAMES) if _is_group(scores, name)]
-    return ", ".join(f"{name} {scores[name]['accuracy']:.1%}" for name in names) or "not known"
-
-
 def introduce(caches: Sequence[Cache], method: type[Method]) -> Iterator[Event]:
-    """What the caches hold, who their teachers were and how good, and what the method needs."""
+    """What the caches hold and the method reads there, and warnings where they do not suit."""
     for cache in caches:
-        yield from _introduce(cache, method)
+        needs = tuple(sorted(method.needs, reverse=True))
+        yield TeacherFound(contents(cache), name_of(method), needs, method.sampler)
+        yield from map(Warned, cache.warnings)
+        yield from _warnings(cache, method)
     experts = [experts_classes(cache) for cache in caches]
     if experts and all(experts):
         missing = caches[0].layout.classes - len(set().union(*experts))
         if missing:
             yield Warned(
-                f"No expert has learned {missing} of the {caches[0].layout.classes} classes."
+                f"No expert was trained on {missing} of the {caches[0].layout.classes} classes."
             )
 
 
-def _introduce(cache: Cache, method: type[Method]) -> Iterator[Event]:
-    held = cache.attributes
-    scores = held["teacher_scores"]
-    yield Facts(
-        str(cache.path),
-        (
-            ("images", held["image_set"]),
-            ("holds", contents(cache)),
-            ("views", f"{held['view_policy']}, seed {held['view_seed']}"),
-            ("teacher", _teacher_in_words(cache)),
-            ("teacher's accuracy", accuracies_in_words(scores)),
-            (f"{name_of(method)} reads", f"{needs_in_words(method)}, {method.sampler} sampling"),
-        ),
-    )
-    yield from map(Warned, cache.warnings)
-    yield from _cautions(cache, method, scores)
-
-
-def _cautions(cache: Cache, method: type[Method], scores: dict[str, Any]) -> Iterator[Event]:
-    trained_by = cache.attributes["teacher_method"]
-    if trained_by != method.teacher:
+def _warnings(cache: Cache, method: type[Method]) -> Iterator[Event]:
+    name, held = name_of(method), cache.attributes
+    if held["teacher_method"] != method.teacher:
         yield Warned(
-            f"The source of {name_of(method)} trains its teacher by {method.teacher}; "
-            f"the teacher of {cache.path} was trained by {trained_by}."
+            f"The source of {name} trains its teacher by {method.teacher}; "
+            f"the teacher of {cache.path} was trained by {held['teacher_method']}."
         )
-    head = cache.attributes["teacher_model"]["head"]
+    head = held["teacher_model"]["head"]
     if "cosine" in method.head and head != method.head:
         yield Warned(
-            f"The source of {name_of(method)} ends its teacher in a {method.head} layer; that of "
-            f"{cache.path} ends in a {head} one. Train it with: ltkd teach --head {method.head}"
+            f"The source of {name} ends its teacher in a {method.head} layer; that of "
+            f"{cache.path} ends in a {head} one.",
+            command("teach", "--head", method.head),
         )
     chance = 1 / cache.layout.classes
-    if not experts_classes(cache) and scores["all"]["accuracy"] <= chance:
+    accuracy = _accuracies(held["teacher_scores"]).get("all")
+    if not experts_classes(cache) and accuracy is not None and accuracy <= chance:
         yield Warned(f"The teacher of {cache.path} is no better than chance ({chance:.1%}).")
 
 
-def _teacher_in_words(cache: Cache) -> str:
-    held = cache.attributes
-    learned = f" on {_share_of_classes(cache)}" if experts_classes(cache) else ""
-    return f"{held['teacher_model']['name']} trained by {held['teacher_method']}{learned}"
-
-
-def _share_of_classes(cache: Cache) -> str:
-    return f"{len(experts_classes(cache))} of {cache.layout.classes} classes"
-
-
-def _is_group(scores: dict[str, Any], name: str) -> bool:
-    value = scores[name]
-    return isinstance(value, dict) and value.get("accuracy") is not None
+def _accuracies(scores: dict[str, Any]) -> dict[str, float | None]:
+    """By split, as far as they are known, in [0, 1]; None where a group is empty."""
+    return {name: scores[name]["accuracy"] for name in SPLITS if name in scores}

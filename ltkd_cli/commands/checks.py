@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from ..data import Data
 from ..data.files import name_some
-from ..errors import DataMismatch
+from ..errors import DataMismatch, UsageError
 from ..events import Warned
 from ..runs import Run
+from ..views.policy import Policy
 
 
 def warn_of_images(data: Data) -> Iterator[Warned]:
@@ -18,6 +19,17 @@ def warn_of_images(data: Data) -> Iterator[Warned]:
     absent = [name for name, count in zip(data.test.class_names, counts, strict=True) if not count]
     if absent:
         yield Warned(f"No test image of {data.name} is of class {name_some(absent)}.")
+
+
+def refuse_mixed(policy: Policy) -> None:
+    """UsageError for views that are mixtures of images, which no loader and no cache knows yet."""
+    if policy.is_mixed:
+        others = [step.text for step in policy.steps if step not in policy.mix_steps]
+        raise UsageError(
+            f"Views of policy {policy.name} mix images, which training and export-logits cannot "
+            "do yet.",
+            f"--policy {'+'.join(others) or 'none'}",
+        )
 
 
 def check_classes(run: Run, data: Data) -> None:

@@ -24,7 +24,7 @@ from .caches import open_cache
 from .checks import check_classes
 from .identity import draw_of, setting_of
 from .rebalance_options import stage_in_words
-from .settings import TrainSettings
+from .settings import Settings
 
 SPLITS = ("all", *GROUP_NAMES)
 """What `--split` takes, beside the aliases many and few."""
@@ -191,7 +191,7 @@ def _is_cache(path: Path) -> bool:
 
 def _score_run(run: Run, device_name: str, split: str) -> Generator[Event, None, Scored]:
     run.require_done()
-    settings = TrainSettings.of(run)
+    settings = Settings.of(run)
     device = devices.open_device(device_name)
     data = load(settings.data)
     check_classes(run, data)
@@ -287,7 +287,7 @@ def compare_images(scored: list[Scored]) -> Iterator[Warned]:
         )
 
 
-def _method_in_words(run: Run, settings: TrainSettings) -> str:
+def _method_in_words(run: Run, settings: Settings) -> str:
     defaults = {option.name: option.default for option in options(find(settings.method))}
     changed = [
         f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,21 +22,26 @@ from ..cache.layout import LogitsType
 from ..data import Data, load
 from ..data.decoded import Progress
 from ..errors import CacheMismatch, Interrupted, UsageError
-from ..events import Event, Note, Warned
+from ..events import Event, ExportBegins, Note, Warned
 from ..files import exists
 from ..inference import evaluate, export
 from ..runs import Run
 from ..training.interrupts import stop_requests
-from ..views.policy import POLICIES, VIEW_VERSION, ViewPolicy
-from .checks import check_classes
+from ..views.policy import VIEW_VERSION, Policy
+from .checks import check_classes, refuse_mixed
 from .identity import setting_of
-from .settings import TrainSettings, with_images
+from .settings import Settings, with_images
 
 DEFAULT_VIEWS = 16
+"""Of each image; more bring little."""
+
 MAX_VIEWS = 10_000
+
+MAX_SLUG = 40
+"""Letters of a policy in the name of a cache."""
+
 CACHE_NAMES = (".h5", ".hdf5")
 """How the name of a cache may end."""
-"""Views of every image; see the README for the experiment behind it."""
 
 
 @dataclass(frozen=True)
@@ -65,27 +72,33 @@ def export_logits(
     run.require_done()
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
-    spec = with_images(TrainSettings.of(run).data, images)
+    trained = Settings.of(run)
+    spec = with_images(trained.data, images)
     data = load(spec, progress)
     yield from map(Warned, data.warnings)
     if not data.train.matches(run.record["data"]["train"]):
         yield Warned(
-            f"{run.name} was trained on other images than the {data.name} exported here; "
-            "its answers are honest only for images of its own classes."
+            f"{run.name} was trained on other images than these of {data.name}; its outputs make "
+            "sense only if the classes look alike."
         )
     check_classes(run, data)
     network = models.load(run.weights, run.verified_weights()).to(device)
-    policy, views = _policy_and_views(run, settings)
-    path = settings.output or run.path / f"cache-{policy.name}-{views}.h5"
+    policy, views = _policy_and_views(trained.views, settings)
+    path = settings.output or run.path / f"cache-{slug(policy)}-{views}.h5"
     layout = _layout(data, views, network.width if settings.features else 0, settings.dtype)
     attributes = _attributes(run, data, network, policy, device, precision)
     _check_target(path, replace=settings.replace)
     if not settings.replace and _is_there(path, layout, attributes):
-        yield Note(f"{path} is there already, of the same teacher, images, views and settings")
+        yield Note(f"{path} exists already, with the same teacher, images, views and settings")
         return path
-    yield Note(
-        f"{path}: {run.name}'s outputs for {len(data.train.labels):,} images of {data.name}, "
-        f"views of each: {views}, {precision} on {devices.describe(device)}"
+    yield ExportBegins(
+        path=str(path),
+        run=run.name,
+        image_set=data.name,
+        images=len(data.train.labels),
+        views=views,
+        precision=precision,
+        device=devices.describe(device),
     )
     with CacheWriter(path, layout, attributes, replace=settings.replace) as writer:
         yield from map(Warned, writer.warnings)
@@ -100,21 +113,29 @@ def export_logits(
     return path
 
 
-def _policy_and_views(run: Run, settings: ExportSettings) -> tuple[ViewPolicy, int]:
-    name = settings.policy or run.settings["views"]
-    if name not in POLICIES:
-        raise UsageError(
-            f"There is no view policy {name!r}; there are {', '.join(POLICIES)}.",
-            "--policy crop-flip",
-        )
+def _policy_and_views(own: str, settings: ExportSettings) -> tuple[Policy, int]:
+    """As asked for; `own` is the policy that the teacher was trained with."""
+    policy = Policy(settings.policy or own, settings.view_seed)
+    refuse_mixed(policy)
     views = settings.views
     if views is None:
-        views = 1 if name == "none" else DEFAULT_VIEWS
+        views = DEFAULT_VIEWS if policy.has_views else 1
     if not 1 <= views <= MAX_VIEWS:
         raise UsageError(f"--views must be from 1 to {MAX_VIEWS:,}.", f"--views {DEFAULT_VIEWS}")
-    if name == "none" and views > 1:
+    if not policy.has_views and views > 1:
         raise UsageError(f"Policy none has one view of an image, not {views}.", "--views 1")
-    return ViewPolicy(name, settings.view_seed), views
+    return policy, views
+
+
+def slug(policy: Policy) -> str:
+    """The policy's name as a part of a file's name: short, of letters that mean nothing to a shell.
+
+    Two policies may have the same; what is in the file tells them apart.
+    """
+    plain = re.sub(r"[^a-z0-9.]+", "-", policy.name)
+    if len(plain) <= MAX_SLUG:
+        return plain
+    return f"{plain[:MAX_SLUG]}-{hashlib.sha256(policy.spec.encode()).hexdigest()[:8]}"
 
 
 def _check_target(path: Path, *, replace: bool) -> None:
@@ -122,13 +143,13 @@ def _check_target(path: Path, *, replace: bool) -> None:
     if not exists(path):
         return
     if path.is_dir():
-        raise UsageError(f"--output names a file, and {path} is a folder.", "--output cache.h5")
+        raise UsageError(f"--output takes a file, and {path} is a folder.", "--output cache.h5")
     if replace and path.suffix not in CACHE_NAMES and not is_hdf5(path):
-        raise UsageError(f"--force replaces caches, and {path} is none.", "--output cache.h5")
+        raise UsageError(f"--force replaces only caches, not {path}.", "--output cache.h5")
 
 
 def _is_there(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool:
-    """Whether this very cache exists; CacheMismatch where another one bears its name."""
+    """Whether this very cache exists; CacheMismatch where another one has its name."""
     if not exists(path):
         return False
     found = Cache.open(path)
@@ -157,7 +178,7 @@ def _attributes(
     run: Run,
     data: Data,
     network: models.Network,
-    policy: ViewPolicy,
+    policy: Policy,
     device: torch.device,
     precision: str,
 ) -> dict[str, Any]:
@@ -183,7 +204,7 @@ def _attributes(
         "test_fingerprint": data.test.fingerprint,
         "autocast": precision,
         "device": device.type,
-        "policy": {"spec": policy.name, "seed": policy.seed, "versions": {"view": VIEW_VERSION}},
+        "policy": policy.as_json(),
     }
 
 
@@ -199,7 +220,7 @@ def _scores(run: Run, data: Data, network: models.Network, device: torch.device)
 
 def _classes(run: Run) -> list[int]:
     """Classes that an expert was trained on; empty for a teacher of all classes."""
-    group = TrainSettings.of(run).classes
+    group = Settings.of(run).classes
     if group == "all":
         return []
     of_class = run.record["data"]["groups"]["of_class"]

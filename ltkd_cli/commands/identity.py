@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..runs import Run
-from .settings import TrainSettings
+from .settings import Settings
 
 MACHINE = ("seed", "device", "resident", "evaluate_every", "caches", "recipe_name")
 """Settings that do not tell one setting from another.
@@ -41,7 +41,7 @@ def setting_of(run: Run) -> dict[str, Any]:
     """All that runs of one setting have in common, as JSON: equal for them, and for no others."""
     record = run.record
     return {
-        "settings": _resolved(run.settings),
+        "settings": _resolved(Settings.of(run)),
         "images": {split: record["data"].get(split) for split in ("train", "validation", "test")},
         "teachers": [_teacher(parent) for parent in _caches(run)],
         "stages": [
@@ -69,8 +69,8 @@ def differences(left: Any, right: Any, name: str = "") -> Iterator[tuple[str, An
         yield name, left, right
 
 
-def _resolved(settings: dict[str, Any]) -> dict[str, Any]:
-    values = TrainSettings.from_json(settings).as_json()
+def _resolved(settings: Settings) -> dict[str, Any]:
+    values = settings.as_json()
     kept = {name: value for name, value in values.items() if name not in MACHINE}
     kept["data"] = {name: value for name, value in kept["data"].items() if name not in PLACES}
     as_json: dict[str, Any] = json.loads(json.dumps(kept))

@@ -1,9 +1,10 @@
-"""From settings to everything a training needs, checked, before a run folder is made."""
+"""From what a training was given to everything that it needs, checked, before a run is made."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,67 +12,102 @@ import torch
 
 from .. import devices, models
 from ..cache import Cache
-from ..data import Data, load
+from ..data import Data, DataSpec, load
 from ..data.decoded import Progress
-from ..errors import MethodError, UsageError
+from ..errors import MethodError, UsageError, command
+from ..events import Event, Note
 from ..methods.contract import Method, Task
-from ..methods.finding import find
+from ..methods.finding import find, name_of
+from ..methods.options import parse_options
 from ..models import ModelSpec, Network
-from ..views.policy import ViewPolicy
+from ..splits import GROUP_ALIASES, GROUP_NAMES
+from ..training.recipe import resolve as resolve_recipe
+from ..training.residency import CHOICES as RESIDENT
+from ..views.policy import Policy
 from . import caches as teacher_caches
-from .settings import TrainSettings
+from .checks import refuse_mixed, warn_of_images
+from .settings import AUGMENTATIONS, Settings, with_images
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything a training needs, checked, before a run folder is made."""
+    """Everything that a training needs, checked."""
 
-    settings: TrainSettings
+    settings: Settings
     data: Data
     caches: tuple[Cache, ...]
     method: Method
     network: Network
-    policy: ViewPolicy
+    policy: Policy
     device: torch.device
 
+    def with_seed(self, seed: int) -> Prepared:
+        """The same for another seed, with a network and a method of its own."""
+        settings = replace(self.settings, seed=seed)
+        network, method = _build(settings, type(self.method), self.data, self.caches)
+        return replace(self, settings=settings, network=network, method=method)
 
-def prepare(settings: TrainSettings, progress: Progress | None = None) -> Prepared:
-    """Opens and checks all that the settings name; raises the matching LtkdError.
 
-    `progress` hears how many images of how many are decoded, where they must be.
+def prepare(
+    root: Path, kind: str, given: dict[str, Any], progress: Progress | None = None
+) -> Generator[Event, None, Prepared]:
+    """Fills in what `given` leaves open, and opens and checks all that it names.
+
+    `given` holds fields of Settings, of which only `method` and `model` must be there, with
+    `options` as texts NAME=VALUE, and in `data` and `recipe` those fields of a DataSpec and a
+    Recipe that were given. The newest cache below `root` teaches where none is named. `progress`
+    hears how many images of how many are decoded. Raises the LtkdError that matches.
     """
-    device = devices.open_device(settings.device)
-    precision = devices.choose_precision(settings.precision, device)
-    method_class = find(settings.method)
+    method = find(given["method"])
+    options = parse_options(method, given.get("options", []))
+    _check(kind, given, method)
+    sources = yield from _sources(root, kind, given, method)
+    base = teacher_caches.data_spec_of(sources[0]) if sources else DataSpec()
+    spec = with_images(base, given.get("data", {}))
+    preset = given.get("recipe_name") or ("quick" if spec.data == "digits-lt" else "ldam")
+    recipe = resolve_recipe(preset, given.get("recipe", {}))
+    views, view_seed = given.get("views", ""), 0
+    if sources:
+        policy = teacher_caches.policy_of(sources)
+        views, view_seed = policy.name, policy.seed
+    every = given.get("evaluate_every")
+    filled_in = {
+        "data": spec,
+        "options": options,
+        "recipe_name": preset,
+        "recipe": recipe,
+        "views": views,
+        "view_seed": view_seed,
+        "caches": tuple(str(cache.path) for cache in sources if method.needs),
+        "classes": GROUP_ALIASES.get(given.get("classes", "all"), given.get("classes", "all")),
+        "evaluate_every": max(1, recipe.epochs // 10) if every is None else every,
+    }
+    caches = sources if method.needs else ()
+    prepared = _open(Settings(**{**given, **filled_in}), method, caches, progress)
+    yield from teacher_caches.introduce(prepared.caches, method)
+    yield from warn_of_images(prepared.data)
+    return prepared
+
+
+def reopen(settings: Settings, progress: Progress | None = None) -> Prepared:
+    """The same for the settings of a run; raises the LtkdError that matches."""
+    method = find(settings.method)
     caches = tuple(teacher_caches.open_cache(Path(path)) for path in settings.caches)
-    if method_class.needs and not caches:
+    if method.needs and not caches:
         raise MethodError(
             f"Method {settings.method} learns from a teacher, and no cache is given.",
-            f"ltkd distill --method {settings.method}",
+            command("distill", "--method", settings.method),
         )
-    if caches and (settings.recipe.mixup or settings.recipe.cutmix):
-        raise MethodError(
-            f"Method {settings.method} cannot train on mixed images: the cache holds the "
-            "teacher's answers to single images, not to mixtures.",
-            "leave out --mixup and --cutmix",
-        )
-    data = load(settings.data, progress)
-    _check_group(settings, data)
-    for cache in caches:
-        teacher_caches.check(cache, data, method_class)
-    policy = teacher_caches.policy_of(caches) if caches else _policy(settings, data)
-    network = _network(settings, data, method_class, caches)
-    task = _task(settings, data, method_class, caches, network.width)
-    method = build_method(method_class, task, settings.options, settings.seed)
-    resolved = dataclasses.replace(
-        settings,
-        data=data.spec,
-        head=network.spec.head,
-        views=policy.name,
-        view_seed=policy.seed,
-        precision=precision,
-    )
-    return Prepared(resolved, data, caches, method, network, policy, device)
+    return _open(settings, method, caches, progress)
+
+
+def trained_rows(settings: Settings, data: Data) -> torch.Tensor | None:
+    """Rows of the group that an expert is trained on; None where that is every row."""
+    group = settings.classes
+    if group == "all":
+        return None
+    wanted = torch.tensor(data.groups.classes(group))
+    return torch.nonzero(torch.isin(data.train.labels, wanted)).flatten()
 
 
 def build_method(
@@ -83,7 +119,90 @@ def build_method(
         return method_class(task, **options)
 
 
-def _check_group(settings: TrainSettings, data: Data) -> None:
+def _check(kind: str, given: dict[str, Any], method: type[Method]) -> None:
+    """Raises the error for a request that no image set and no cache could fulfil."""
+    name, caches = name_of(method), given.get("caches", [])
+    if kind == "teach" and method.needs:
+        raise MethodError(
+            f"Method {name} learns from a teacher, so it belongs to distill.",
+            command("distill", "--method", name),
+        )
+    if len(caches) > 1 and not method.several_teachers:
+        raise MethodError(
+            f"Method {name} learns from one teacher, not from {len(caches)}.",
+            command("distill", "--method", name, "--cache", caches[0]),
+        )
+    if len({Path(path).resolve() for path in caches}) < len(caches):
+        raise UsageError("The same --cache is given twice.", "name each cache once")
+    _check_choice("--augment", given.get("augment", "none"), AUGMENTATIONS)
+    _check_choice("--resident", given.get("resident", "auto"), RESIDENT)
+    _check_choice("--classes", given.get("classes", "all"), ("all", *GROUP_NAMES, *GROUP_ALIASES))
+    if given.get("views"):
+        refuse_mixed(Policy(given["views"]))
+
+
+def _check_choice(option: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise UsageError(
+            f"{option} takes {', '.join(known)}, not {value!r}.", f"{option} {known[-1]}"
+        )
+
+
+def _sources(
+    root: Path, kind: str, given: dict[str, Any], method: type[Method]
+) -> Generator[Event, None, tuple[Cache, ...]]:
+    """The caches that say which images and views are trained on, opened.
+
+    They teach, too, but for a `distill` whose method needs no teacher: that one takes images and
+    views of a cache, for a fair comparison, unless `given` names other images.
+    """
+    paths = [Path(path) for path in given.get("caches", [])]
+    if method.needs and not paths:
+        paths = [teacher_caches.newest_cache(root)]
+        yield Note(f"using the newest cache, {paths[0]}")
+    elif kind == "distill" and not method.needs:
+        if not paths and "data" not in given.get("data", {}):
+            newest = teacher_caches.find_newest(root)
+            paths = [newest] if newest else []
+        for path in paths[:1]:
+            yield Note(f"{name_of(method)} needs no teacher; training on the images of {path}")
+        paths = paths[:1]
+    return tuple(teacher_caches.open_cache(path) for path in paths)
+
+
+def _open(
+    settings: Settings,
+    method: type[Method],
+    caches: tuple[Cache, ...],
+    progress: Progress | None,
+) -> Prepared:
+    """All that the settings name, checked; `caches` are those that teach, opened."""
+    device = devices.open_device(settings.device)
+    precision = devices.choose_precision(settings.precision, device)
+    if caches and (settings.recipe.mixup or settings.recipe.cutmix):
+        raise MethodError(
+            f"Method {settings.method} cannot train on mixed images: the cache holds the "
+            "teacher's outputs for single images, not for mixtures.",
+            "leave out --mixup and --cutmix",
+        )
+    data = load(settings.data, progress)
+    _check_group(settings, data)
+    for cache in caches:
+        teacher_caches.check(cache, data, method)
+    policy = Policy(settings.views or data.views, settings.view_seed)
+    refuse_mixed(policy)
+    network, built = _build(settings, method, data, caches)
+    resolved = replace(
+        settings,
+        data=data.spec,
+        head=network.spec.head,
+        views=policy.name,
+        precision=precision,
+    )
+    return Prepared(resolved, data, caches, built, network, policy, device)
+
+
+def _check_group(settings: Settings, data: Data) -> None:
     if settings.classes != "all" and not data.groups.classes(settings.classes):
         raise UsageError(
             f"{data.name} has no {settings.classes} classes ({data.groups.describe()}).",
@@ -91,23 +210,10 @@ def _check_group(settings: TrainSettings, data: Data) -> None:
         )
 
 
-def members_of(settings: TrainSettings, data: Data) -> torch.Tensor | None:
-    """Rows of the group that an expert is trained on; None for everyone else."""
-    group = settings.classes
-    if group == "all":
-        return None
-    wanted = torch.tensor(data.groups.classes(group))
-    return torch.nonzero(torch.isin(data.train.labels, wanted)).flatten()
-
-
-def _policy(settings: TrainSettings, data: Data) -> ViewPolicy:
-    return ViewPolicy(settings.views or data.views, settings.view_seed)
-
-
-def _network(
-    settings: TrainSettings, data: Data, method: type[Method], caches: tuple[Cache, ...]
-) -> Network:
-    """The student, with the head and the projection that its method asks for."""
+def _build(
+    settings: Settings, method: type[Method], data: Data, caches: tuple[Cache, ...]
+) -> tuple[Network, Method]:
+    """The network, with the head and the projection that its method asks for, and the method."""
     spec = ModelSpec(
         name=settings.model,
         classes=len(data.train.class_names),
@@ -121,21 +227,17 @@ def _network(
     projection = method.projection(network.width, widths) if caches else 0
     if projection:
         network = models.build(dataclasses.replace(spec, projection=projection), settings.seed)
-    return network
+    task = _task(settings, data, caches, network.width)
+    return network, build_method(method, task, settings.options, settings.seed)
 
 
-def _task(
-    settings: TrainSettings,
-    data: Data,
-    method: type[Method],
-    caches: tuple[Cache, ...],
-    student_width: int,
-) -> Task:
-    members, labels = members_of(settings, data), data.train.labels
-    trained_on = labels if members is None else labels[members]
+def _task(settings: Settings, data: Data, caches: tuple[Cache, ...], student_width: int) -> Task:
+    rows, labels = trained_rows(settings, data), data.train.labels
     return Task(
-        class_counts=torch.bincount(trained_on, minlength=len(data.train.class_names)),
-        labels=data.train.labels,
+        class_counts=torch.bincount(
+            labels if rows is None else labels[rows], minlength=len(data.train.class_names)
+        ),
+        labels=labels,
         groups=data.groups,
         student_width=student_width,
         teachers=tuple(teacher_caches.teacher_of(cache) for cache in caches),

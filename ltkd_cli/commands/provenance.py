@@ -70,5 +70,5 @@ def parent_record(cache: Cache) -> dict[str, Any]:
 
 
 def crc_sha256(cache: Cache) -> str:
-    """SHA-256 of the checksums of all answers: equal for equal answers."""
+    """SHA-256 of the checksums of all entries: equal for equal outputs."""
     return hashlib.sha256(cache.tensor("crc").numpy().tobytes()).hexdigest()

@@ -30,11 +30,11 @@ from ..rebalancing.posthoc import (
 from ..rebalancing.recipes import PRESETS, Retraining, default_preset, resolve
 from ..rebalancing.strategies import NewHead, adjust_head, correct_of, retrain_head
 from ..runs import Run
-from ..views.policy import ViewPolicy
-from .caches import accuracies_in_words
+from ..splits import SPLITS
+from ..views.policy import Policy
 from .provenance import environment
 from .rebalance_options import Rebalancing, check
-from .settings import TrainSettings
+from .settings import Settings
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class _Opened:
     run: Run
     data: Data
     network: Network
-    policy: ViewPolicy
+    policy: Policy
     device: torch.device
 
     @property
@@ -148,7 +148,7 @@ def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> _Opened:
             f"class's weights, so {asked.strategy} has nothing to change.",
             command("rebalance", run.path, "--strategy", "crt"),
         )
-    settings = TrainSettings.of(run)
+    settings = Settings.of(run)
     if settings.classes != "all":
         raise MethodError(
             f"{run.name} learned the {settings.classes} classes alone, and rebalancing is for "
@@ -161,7 +161,7 @@ def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> _Opened:
             f"The training images of {run.name} are not what they were when it was trained.",
             command(run.kind, remark="for a new run"),
         )
-    return _Opened(run, data, network, ViewPolicy(settings.views, settings.view_seed), device)
+    return _Opened(run, data, network, Policy(settings.views, settings.view_seed), device)
 
 
 def _check_held_out(opened: _Opened, asked: Rebalancing) -> None:
@@ -308,5 +308,11 @@ def _in_words(run: Run, changed: NewHead, compared: _Compared) -> tuple[tuple[st
     return (
         ("rebalanced by", changed.summary),
         ("validation accuracy", f"{before:.1%} before, {after:.1%} after, the mean of the classes"),
-        ("test accuracy before", accuracies_in_words(run.record["scores"])),
+        ("test accuracy before", ", ".join(_test_accuracies(run))),
     )
+
+
+def _test_accuracies(run: Run) -> list[str]:
+    scores = run.record["scores"]
+    known = {name: scores[name]["accuracy"] for name in SPLITS if name in scores}
+    return [f"{name} {value:.1%}" for name, value in known.items() if value is not None]

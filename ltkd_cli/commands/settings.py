@@ -1,49 +1,61 @@
-"""All settings of a training, resolved: what run.json holds and a resumed run reads back."""
+"""All settings of a training, resolved: what run.json holds and a resumed run reads back.
+
+This file loads no PyTorch, since the options of the command line take their defaults from here.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from .. import records
-from ..data import DataSpec, absolute
 from ..errors import RunError, UsageError, command
-from ..methods.finding import find
-from ..methods.options import check_options
 from ..runs import Run
 from ..training.recipe import Recipe
 from ..training.recipe import check as check_recipe
+
+if TYPE_CHECKING:
+    from ..data import DataSpec
+
+AUGMENTATIONS = ("none", "jitter")
+"""Values of `augment`."""
 
 PATHS = ("data", "root", "test_list")
 """Fields of a DataSpec that may be paths."""
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """Settings of `teach` and `distill`, without anything left to a default."""
+class Settings:
+    """Settings of `teach` and `distill`, by the names that run.json knows them by.
+
+    Those of a run have nothing left open: an empty text stands only until `prepare` fills it.
+    """
 
     data: DataSpec
     model: str
-    head: str
-    pretrained: bool
     method: str
-    options: dict[str, Any]
     recipe_name: str
     recipe: Recipe
-    views: str
-    """View policy."""
-    view_seed: int
-    caches: tuple[str, ...]
-    seed: int
-    precision: str
-    device: str
     evaluate_every: int
-    """Epochs between looks at the validation images, else the test set; 0 for none."""
+    """Epochs between evaluations on the validation images, else the test set; 0 for none."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of the method, all of them."""
+    head: str = ""
+    """Last layer; the method's unless it is given."""
+    pretrained: bool = False
+    views: str = ""
+    """View policy; that of the caches, or the one that suits the data set."""
+    view_seed: int = 0
+    caches: tuple[str, ...] = ()
+    """Paths, as they were given."""
     augment: str = "none"
-    """`jitter` gives a teacher other colours to learn from."""
+    """`jitter` varies the colours of a teacher's training images."""
     classes: str = "all"
     """`head`, `medium` or `tail` for an expert that is trained on the images of that group."""
+    seed: int = 0
+    precision: str = "auto"
+    device: str = "auto"
     compile: bool = False
     """Whether torch.compile computes the forward pass."""
     resident: str = "auto"
@@ -54,30 +66,41 @@ class TrainSettings:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, values: Any) -> TrainSettings:
+    def from_json(cls, values: object) -> Settings:
         """The settings that `as_json` gave; ValueError names a field that does not fit."""
-        return records.from_json(cls, values)
+        from ..data import DataSpec  # loads PyTorch
+
+        return records.from_json(cls, values, DataSpec=DataSpec)
 
     @classmethod
-    def of(cls, run: Run) -> TrainSettings:
+    def of(cls, run: Run) -> Settings:
         """The settings of a run; RunError where its run.json holds some that nobody can use."""
+        from ..methods.finding import find  # loads PyTorch
+        from ..methods.options import check_options
+        from ..views.policy import Policy
+
         try:
             settings = cls.from_json(run.settings)
             check_recipe(settings.recipe)
             check_options(find(settings.method), settings.options)
+            Policy(settings.views)
         except (ValueError, UsageError) as error:
+            why = str(error).rstrip(".")
             raise RunError(
-                f"The settings in {run.path / 'run.json'} cannot be used: {error}",
+                f"The settings in {run.path / 'run.json'} cannot be used: {why}.",
                 command(run.kind, remark="for a new run"),
             ) from error
         return settings
 
-    def without_seed(self) -> dict[str, Any]:
-        """What several seeds of one setting have in common."""
-        values = self.as_json()
-        for name in ("seed", "device", "evaluate_every", "caches", "resident"):
-            del values[name]
-        return values
+
+@dataclass(frozen=True)
+class Watch:
+    """What else to write while a run trains; it changes nothing about the run."""
+
+    tensorboard: bool = False
+    """Event files in the run's folder `tensorboard`."""
+    profile: bool = False
+    """A trace of a few steps, `trace.json`, and a table of their costs, `profile.txt`."""
 
 
 def with_images(spec: DataSpec, given: dict[str, Any]) -> DataSpec:
@@ -86,9 +109,11 @@ def with_images(spec: DataSpec, given: dict[str, Any]) -> DataSpec:
     Paths become absolute, so that a run knows its images from whatever folder it is called.
     """
     given = {name: _absolute(name, value) for name, value in given.items()}
-    base = spec if given.get("data", spec.data) == spec.data else DataSpec()
+    base = spec if given.get("data", spec.data) == spec.data else type(spec)()
     return dataclasses.replace(base, **given)
 
 
 def _absolute(name: str, value: Any) -> Any:
+    from ..data import absolute  # loads PyTorch
+
     return absolute(value) if name in PATHS and value is not None else value

@@ -1,245 +1,184 @@
-"""Several students at the same time, each in a process of its own (see student.py).
+"""Several students at the same time, each in a process of its own.
 
-Ctrl-C is for this process alone to hear; it then asks the students to stop. A student that
-finds its pipe closed, because this process is no more, stops by itself. Either way it keeps
-its state.
+Ctrl-C reaches only this process, which then asks the others to stop after their step. A student
+whose events nobody takes any more, because this process is gone, stops as well. Either way its
+state is kept.
 """
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, Pipe, wait
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from .. import devices, runs
-from ..data.decoded import Progress
+from .. import runs
 from ..errors import Interrupted, LtkdError, RunError
-from ..events import AtWork, Event, Note, OfSeed, Warned
+from ..events import Event, Note, Warned
 from ..runs import Run
 from ..training.interrupts import stop_requests
-from . import caches as teacher_caches
 from . import train as training
-from .checks import warn_of_images
-from .prepare import prepare
-from .settings import TrainSettings
+from .prepare import Prepared
+from .settings import Watch
 
-SECONDS_BETWEEN_LOOKS = 0.2
-"""How late a Ctrl-C is noticed at most."""
+SECONDS_BETWEEN_CHECKS = 0.2
+"""A Ctrl-C is noticed at most this late."""
+
+SPAWN = multiprocessing.get_context("spawn")
 
 
-def how_many(asked: int | None, seeds: int, device: str) -> int:
-    """Students to train at once: as asked, else one for each CPU core, or one on a GPU."""
-    if asked is None:
-        asked = _cores() if devices.choose_device(device).type == "cpu" else 1
-    return min(asked, seeds)
+class Student(NamedTuple):
+    """One that is being trained."""
+
+    seed: int
+    run: Run
+    process: SpawnProcess
+    pipe: Connection
+    """Brings its events and, where it fails, its error."""
+
+
+def default_jobs(device: torch.device) -> int:
+    """Students to train at once: one for each CPU thread that PyTorch uses, or one on a GPU."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
 
 
 def create(
-    root: Path,
-    kind: str,
-    settings: TrainSettings,
-    names: dict[int, str | None],
-    at_once: int,
-    progress: Progress | None = None,
+    root: Path, kind: str, prepared: Prepared, names: dict[int, str | None], jobs: int
 ) -> Generator[Event, None, dict[int, Run]]:
-    """Makes a run folder for each seed of `names`, all checked, with nothing trained yet.
+    """Makes a run folder for each seed of `names`, with nothing trained yet.
 
-    Images are decoded here, once; `progress` hears of it.
+    Each run gets an equal part of this process's CPU threads, which its run.json names.
     """
-    prepared = prepare(settings, progress)
-    yield from teacher_caches.introduce(prepared.caches, type(prepared.method))
-    yield from warn_of_images(prepared.data)
-    threads = _threads_of_each(at_once)
-    own = torch.get_num_threads()
-    torch.set_num_threads(threads)  # as the students will have, who take them from run.json
+    threads = torch.get_num_threads()
+    share = max(1, threads // jobs)
+    torch.set_num_threads(share)
     try:
         created = {}
         for seed, name in names.items():
             seeded = replace(prepared, settings=replace(prepared.settings, seed=seed))
             created[seed] = training.create(root, kind, seeded, name)
     finally:
-        torch.set_num_threads(own)
-    yield Note(f"{len(names)} students, {at_once} at once, CPU threads of each: {threads}")
+        torch.set_num_threads(threads)
+    yield Note(f"{len(names)} students, {jobs} at a time, CPU threads of each: {share}")
     return created
 
 
-@contextmanager
-def students(created: dict[int, Run], at_once: int, watch: training.Watch) -> Iterator[Students]:
-    """Students of the seeds in `created`, to be trained in those run folders.
+def train(
+    created: dict[int, Run], jobs: int, watch: Watch
+) -> Generator[tuple[int, Event], None, LtkdError | None]:
+    """Trains in all these run folders, `jobs` at a time; yields events with the seed they are of.
 
-    In the end one error says of all that are not done what became of them: Interrupted where
-    the user stopped them, else of the kind of the first.
+    One that fails does not stop the others. The return value is one error for all runs that are
+    not done in the end: Interrupted where the user stopped them, else of the kind of the first.
     """
-    with stop_requests() as stop:
-        group = Students(created, at_once, watch, stop)
+    waiting, working = list(created.items()), list[Student]()
+    errors: dict[int, LtkdError] = {}
+    asked_to_stop = False
+    with stop_requests() as stop, _left_alone_in_the_end(working):
+        while working or (waiting and not stop()):
+            while waiting and len(working) < jobs and not stop():
+                working.append(_begin(*waiting.pop(0), watch))
+            if stop() and not asked_to_stop:
+                asked_to_stop = True
+                for student in working:
+                    student.process.terminate()
+            for student in _with_news(working):
+                received = _receive(student.pipe)
+                if received is not None and not isinstance(received, LtkdError):
+                    yield student.seed, received
+                    continue
+                working.remove(student)
+                if error := _end(student, received, stopped=asked_to_stop):
+                    errors[student.seed] = error
+                    if not isinstance(error, Interrupted):
+                        yield student.seed, Warned(error.problem)
+    for seed, run in waiting:
+        errors[seed] = Interrupted(f"{run.name} has not begun.", run.resume_command)
+    return _together([errors[seed] for seed in created if seed in errors])
+
+
+def train_in(path: Path, watch: Watch, pipe: Connection) -> None:
+    """Trains in a run folder, in a process of its own; sends every event, and the error if any."""
+    with suppress(BrokenPipeError):  # nobody takes them any more: the state is kept
         try:
-            yield group
-        except KeyboardInterrupt:  # a second Ctrl-C
-            group.kill()
-        finally:
-            group.close()
-    if errors := group.errors():
-        raise _together(errors)
+            with closing(training.resume(runs.read(path), watch=watch)) as events:
+                for event in events:
+                    pipe.send(event)
+        except LtkdError as error:
+            pipe.send(error)
 
 
-@dataclass
-class Student:
-    """One that is at work."""
-
-    seed: int
-    run: Run
-    process: subprocess.Popen[bytes]
-    pipe: Connection
-    error: LtkdError | None = None
-    """What it said last, if that was an error."""
+def _begin(seed: int, run: Run, watch: Watch) -> Student:
+    ours, theirs = SPAWN.Pipe(duplex=False)
+    process = SPAWN.Process(target=train_in, args=(run.path, watch, theirs), name=run.name)
+    with _ctrl_c_blocked():
+        process.start()
+    theirs.close()
+    return Student(seed, run, process, ours)
 
 
-class Students:
-    """Those that wait, those at work, and the errors of those that ended but are not done."""
+def _with_news(working: list[Student]) -> list[Student]:
+    pipes = wait([student.pipe for student in working], SECONDS_BETWEEN_CHECKS)
+    return [student for student in working if student.pipe in pipes]
 
-    def __init__(
-        self,
-        created: dict[int, Run],
-        at_once: int,
-        watch: training.Watch,
-        stop: Callable[[], bool],
-    ) -> None:
-        self.created = created
-        self.waiting = list(created)
-        self.at_work: list[Student] = []
-        self.unfinished: dict[int, LtkdError] = {}
-        self.at_once, self.watch = at_once, watch
-        self.stop, self.stopping = stop, False
 
-    def until_one_ends(self) -> Generator[Event, None, Run | None]:
-        """What all of them say until one ends, done or not: its Run; None when no one is left."""
-        while self.waiting and len(self.at_work) < self.at_once and not self.stop():
-            self._begin()
-        for student in self.at_work:
-            yield OfSeed(student.seed, AtWork())
-        while self.at_work:
-            if self.stop() and not self.stopping:
-                self._ask_to_stop()
-            pipes = wait([student.pipe for student in self.at_work], SECONDS_BETWEEN_LOOKS)
-            for student in [student for student in self.at_work if student.pipe in pipes]:
-                try:
-                    said = student.pipe.recv()
-                except (EOFError, OSError):  # its process is no more
-                    return (yield from self._end(student))
-                if isinstance(said, LtkdError):
-                    student.error = said
-                else:
-                    yield OfSeed(student.seed, said)
+def _receive(pipe: Connection) -> Event | LtkdError | None:
+    """What a student sent; None where its process has ended."""
+    try:
+        received: Event | LtkdError = pipe.recv()
+    except (EOFError, OSError):
         return None
-
-    def kill(self) -> None:
-        """Stops all at once; each run goes back to its last saved state."""
-        for student in self.at_work:
-            student.process.kill()
-
-    def close(self) -> None:
-        """Waits for those still at work, who stop because nobody listens."""
-        for student in self.at_work:
-            student.pipe.close()
-        for student in self.at_work:
-            student.process.wait()
-
-    def errors(self) -> list[LtkdError]:
-        """Why runs are not done, one error for each, in the order of the seeds."""
-        errors = dict(self.unfinished)
-        for student in self.at_work:
-            errors[student.seed] = _stopped(student.run)
-        for seed in self.waiting:
-            run = self.created[seed]
-            errors[seed] = Interrupted(f"{run.name} has not begun.", run.resume_command)
-        return [errors[seed] for seed in self.created if seed in errors]
-
-    def _begin(self) -> None:
-        seed = self.waiting.pop(0)
-        run = self.created[seed]
-        threads = _threads_of_each(self.at_once)
-        ours, theirs = Pipe()
-        ours.send((run.path, self.watch))
-        with _deaf_to_ctrl_c():
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ltkd_cli.commands.student", str(theirs.fileno())],
-                env={
-                    **os.environ,
-                    "OMP_NUM_THREADS": str(threads),
-                    "PYTHONPATH": os.pathsep.join(sys.path),  # the same modules as here
-                },
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-            )
-        theirs.close()
-        self.at_work.append(Student(seed, run, process, ours))
-
-    def _ask_to_stop(self) -> None:
-        self.stopping = True
-        for student in self.at_work:
-            student.process.terminate()
-
-    def _end(self, student: Student) -> Generator[Event, None, Run]:
-        student.pipe.close()
-        code = student.process.wait()
-        self.at_work.remove(student)
-        run = runs.read(student.run.path)
-        if not run.done:
-            error = student.error or (_stopped(run) if self.stopping else _lost(run, code))
-            self.unfinished[student.seed] = _named(error, run)
-            if not isinstance(error, Interrupted):
-                yield Warned(self.unfinished[student.seed].problem)
-        return run
+    return received
 
 
-def _stopped(run: Run) -> Interrupted:
-    problem = f"{run.name} goes back to its last saved state, if it has one."
-    return Interrupted(problem, run.resume_command)
-
-
-def _lost(run: Run, code: int) -> RunError:
-    """The error for a process that ended, by a signal or a bug, without a word."""
+def _end(student: Student, error: LtkdError | None, *, stopped: bool) -> LtkdError | None:
+    """Why a student that is at its end has not finished its run; None where it has."""
+    student.pipe.close()
+    student.process.join()
+    run, code = runs.read(student.run.path), student.process.exitcode or 0
+    if run.done:
+        return None
+    if error:
+        named = error.problem if run.name in error.problem else f"{run.name}: {error.problem}"
+        return type(error)(named, error.hint)
+    if stopped:
+        problem = f"{run.name} goes back to its last saved state, if it has one."
+        return Interrupted(problem, run.resume_command)
     how = f"exit code {code}" if code >= 0 else f"a signal ({signal.strsignal(-code)})"
     return RunError(f"The process that trained {run.name} ended by {how}.", run.resume_command)
 
 
-def _named(error: LtkdError, run: Run) -> LtkdError:
-    """The error with the name of the run in it."""
-    if run.name in error.problem:
-        return error
-    return type(error)(f"{run.name}: {error.problem}", error.hint)
-
-
-def _together(errors: list[LtkdError]) -> LtkdError:
-    """All problems and all hints; Interrupted where any is, else of the first one's kind."""
+def _together(errors: list[LtkdError]) -> LtkdError | None:
+    """All problems and all hints in one error."""
+    if not errors:
+        return None
     kind = Interrupted if any(isinstance(e, Interrupted) for e in errors) else type(errors[0])
     hints = dict.fromkeys(str(error.hint) for error in errors)
     return kind("\n".join(error.problem for error in errors), "\n     ".join(hints))
 
 
-def _cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _threads_of_each(at_once: int) -> int:
-    """An equal part of the CPU threads that one student would have; at least 1."""
-    return max(1, torch.get_num_threads() // at_once)
+@contextmanager
+def _left_alone_in_the_end(working: list[Student]) -> Iterator[None]:
+    """Students that are still at work after the body stop, as nobody takes their events."""
+    try:
+        yield
+    finally:
+        for student in working:
+            student.pipe.close()
+        for student in working:
+            student.process.join()
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes begun in the body never hear the Ctrl-C that a terminal sends to all of them."""
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Processes begun in the body never get the SIGINT that a terminal sends to all of them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import torch
 
 from .. import devices, models, runs
 from ..data.decoded import Progress
-from ..errors import CacheMismatch, DataMismatch, Diverged, Interrupted, RunError
-from ..events import Checked, EpochEnd, Event, Note
+from ..errors import CacheMismatch, DataMismatch, Diverged, Interrupted, RunError, command
+from ..events import Checked, EpochEnd, Event, Note, TrainingBegins, TrainingResumes
 from ..inference import evaluate
 from ..metrics import write_per_class
 from ..runs import Run
@@ -28,35 +28,18 @@ from ..training.loop import Training, begin, train
 from ..training.profiling import profiled
 from ..training.state import load_state, save_state
 from ..training.tensorboard import Log, event_files
-from . import caches as teacher_caches
-from .checks import warn_of_images
-from .prepare import Prepared, members_of, prepare
+from .prepare import Prepared, reopen, trained_rows
 from .provenance import crc_sha256, data_record, environment, parent_record
-from .settings import TrainSettings
+from .settings import Settings, Watch
 
 SECONDS_BETWEEN_STATES = 60.0
 """A killed run repeats at most about this much."""
 
 
-@dataclass(frozen=True)
-class Watch:
-    """What else to write while a run trains; it changes nothing about the run."""
-
-    tensorboard: bool = False
-    """Event files in the run's folder `tensorboard`."""
-    profile: bool = False
-    """A trace of a few steps, `trace.json`, and a table of their costs, `profile.txt`."""
-
-
 def start(
     root: Path, kind: str, prepared: Prepared, name: str | None, watch: Watch | None = None
 ) -> Generator[Event, None, Run]:
-    """Makes a run folder and trains in it; the generator's return value is the Run.
-
-    First it says what each cache holds, and how good its teacher is.
-    """
-    yield from teacher_caches.introduce(prepared.caches, type(prepared.method))
-    yield from warn_of_images(prepared.data)
+    """Makes a run folder and trains in it; the generator's return value is the Run."""
     run = create(root, kind, prepared, name)
     return (yield from _fit(run, prepared, watch or Watch()))
 
@@ -81,27 +64,38 @@ def create(root: Path, kind: str, prepared: Prepared, name: str | None) -> Run:
 def resume(
     run: Run, progress: Progress | None = None, watch: Watch | None = None
 ) -> Generator[Event, None, Run]:
-    """Goes on with an unfinished run from its last state, or from the start where it has none.
+    """Continues an unfinished run from its last state, or from the start where it has none.
 
     From here on this process has as many CPU threads as the run began with: sums in another
-    order would end in other weights.
+    order would end in other weights. DataMismatch where images are not what they were, and
+    CacheMismatch where a teacher's outputs are not.
     """
     if run.kind == "rebalance":  # begun by version 0.1, which made the folder first
         run.require_done()
     torch.set_num_threads(run.record.get("threads", torch.get_num_threads()))
-    prepared = prepare(TrainSettings.of(run), progress)
-    if not prepared.data.train.matches(run.record["data"]["train"]):
-        raise DataMismatch(
-            f"The training images of {run.name} are not what they were when it began.",
-            f"ltkd {run.kind}, for a new run",
-        )
+    prepared = reopen(Settings.of(run), progress)
+    _check_unchanged(run, prepared)
+    return (yield from _fit(run, prepared, watch or Watch()))
+
+
+def _check_unchanged(run: Run, prepared: Prepared) -> None:
+    """DataMismatch or CacheMismatch where images or outputs are not those of the beginning."""
+    data, known = prepared.data, run.record["data"]
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    for split, images in splits.items():
+        recorded = known.get(split)
+        same = images.matches(recorded) if images else recorded is None
+        if not same:
+            raise DataMismatch(
+                f"The {split} images of {run.name} are not what they were when it began.",
+                command(run.kind, remark="for a new run"),
+            )
     for cache, parent in zip(prepared.caches, run.record["parents"], strict=True):
         if crc_sha256(cache) != parent["crc_sha256"]:
             raise CacheMismatch(
-                f"The answers in {cache.path} are not those that {run.name} began with.",
-                f"ltkd {run.kind} --cache {quote(str(cache.path))}, for a new run",
+                f"The outputs in {cache.path} are not those that {run.name} began with.",
+                command(run.kind, "--cache", cache.path, remark="for a new run"),
             )
-    return (yield from _fit(run, prepared, watch or Watch()))
 
 
 def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, Run]:
@@ -131,10 +125,19 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
                 run.name, kept, peak, recipe.batch_size, recipe.accumulate
             ) from None
         except OSError as error:
+            if not _is_about(run, error):
+                raise
             raise RunError(
                 f"{run.path} cannot be written: {error.strerror}.", run.resume_command
             ) from error
     return run
+
+
+def _is_about(run: Run, error: OSError) -> bool:
+    """Whether the error is that of a file of the run, which could not be written."""
+    if error.filename is None:  # it was opened, and then could not be filled
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    return Path(os.fsdecode(error.filename)).resolve().is_relative_to(run.path.resolve())
 
 
 def _loader(prepared: Prepared, training: Training) -> Loader:
@@ -156,7 +159,7 @@ def _loader(prepared: Prepared, training: Training) -> Loader:
         needs,
         prepared.device,
         resident=resident,
-        subset=members_of(settings, prepared.data),
+        subset=trained_rows(settings, prepared.data),
         jitter_seed=settings.seed if settings.augment == "jitter" else None,
     )
 
@@ -174,9 +177,9 @@ def _train(
     if run.state.exists():
         if warned := load_state(training, run.state, run.identity):
             yield warned
-        yield Note(f"{run.name}: going on after epoch {training.epoch}, batch {training.batch}")
+        yield TrainingResumes(run.name, training.epoch, training.batch)
     else:
-        yield Note(f"{run.name}: {_in_words(prepared)}")
+        yield _begins(run, prepared)
     run.keep_metrics_to(training.epoch)
     keeper = _Keeper(run, training)
     if settings.compile:
@@ -207,20 +210,20 @@ def _epochs(
 ) -> Iterator[Event]:
     recipe, every = prepared.settings.recipe, prepared.settings.evaluate_every
     for event in events:
-        said, last = [event], False
+        events_of_step, last = [event], False
         if isinstance(event, EpochEnd):
             record: dict[str, Any] = dataclasses.asdict(event)
             last = event.epoch == recipe.epochs
             if every and event.epoch % every == 0 and not last:
                 checked = _evaluate(prepared, training, event.epoch)
                 record[checked.split] = checked.accuracy
-                said.append(checked)
+                events_of_step.append(checked)
             run.log(record)
             log(record)
         between_steps = training.batch % recipe.accumulate == 0
         try:
-            yield from said
-        except GeneratorExit:  # whoever was told cannot listen any more: a closed pipe
+            yield from events_of_step
+        except GeneratorExit:  # nobody takes events any more: a closed pipe
             if between_steps:
                 keeper.keep()
             raise
@@ -264,14 +267,14 @@ def _finish(run: Run, prepared: Prepared, training: Training, keeper: _Keeper) -
     known = data.groups, data.train.class_counts(), device
     scores = evaluate(network, data.test, *known)
     held_out = data.validation and evaluate(network, data.validation, *known).as_dict()
-    members = members_of(prepared.settings, data)
+    rows = trained_rows(prepared.settings, data)
     write_per_class(run.per_class, scores)
     run.update(
         status="done",
         data=data_record(data),
         weights_sha256=models.weights_sha256(run.weights),
         parameters=models.describe(network).parameters,
-        train_images=len(data.train.labels if members is None else members),
+        train_images=len(data.train.labels if rows is None else rows),
         scores=scores.as_dict(),
         validation_scores=held_out,
         seconds=round(keeper.seconds, 2),
@@ -289,14 +292,20 @@ def _evaluate(prepared: Prepared, training: Training, epoch: int) -> Checked:
     return Checked(epoch, split, scores.accuracies())
 
 
-def _in_words(prepared: Prepared) -> str:
+def _begins(run: Run, prepared: Prepared) -> TrainingBegins:
     settings, data = prepared.settings, prepared.data
-    members = members_of(settings, data)
-    images = len(data.train.labels if members is None else members)
-    groups = "" if members is None else f"{settings.classes} classes of "
-    return (
-        f"{settings.model} by {settings.method} on {groups}{data.name} ({images:,} images, "
-        f"{len(data.train.class_names)} classes), recipe {settings.recipe_name}, "
-        f"epochs {settings.recipe.epochs}, seed {settings.seed}, {settings.precision} on "
-        f"{devices.describe(prepared.device)}"
+    rows = trained_rows(settings, data)
+    return TrainingBegins(
+        run=run.name,
+        model=settings.model,
+        method=settings.method,
+        image_set=data.name,
+        group=settings.classes,
+        images=len(data.train.labels if rows is None else rows),
+        classes=len(data.train.class_names),
+        recipe=settings.recipe_name,
+        epochs=settings.recipe.epochs,
+        seed=settings.seed,
+        precision=settings.precision,
+        device=devices.describe(prepared.device),
     )

@@ -1,41 +1,10 @@
 """Everything that a person sees: sentences, tables, progress, plots. rich and matplotlib live here.
 
-Results go to stdout, everything else to stderr.
+Results go to stdout, everything else to stderr. This file loads no PyTorch, nor do `runs` and
+`methods`.
 """
 
-from .doctor import examined_document, print_examined
-from .listings import (
-    data_document,
-    methods_document,
-    print_cache,
-    print_data,
-    print_method,
-    print_methods,
-    print_next,
-    print_run,
-    print_runs,
-)
-from .scores import print_scores, scores_document
-from .terminal import caution, decoding, document, follow, note, result
+from .progress import follow, follow_students
+from .terminal import decoding, document, note, result, warn
 
-__all__ = [
-    "caution",
-    "data_document",
-    "decoding",
-    "document",
-    "examined_document",
-    "follow",
-    "methods_document",
-    "note",
-    "print_cache",
-    "print_data",
-    "print_examined",
-    "print_method",
-    "print_methods",
-    "print_next",
-    "print_run",
-    "print_runs",
-    "print_scores",
-    "result",
-    "scores_document",
-]
+__all__ = ["decoding", "document", "follow", "follow_students", "note", "result", "warn"]

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-GROUP_NAMES = ("head", "medium", "tail")
-"""The groups of classes that scores are reported for, largest classes first."""
-
-GROUP_ALIASES = {"many": "head", "few": "tail"}
-"""Names other projects use for the same groups."""
+from ..splits import GROUP_ALIASES as GROUP_ALIASES
+from ..splits import GROUP_NAMES as GROUP_NAMES
 
 MORE_THAN_HEAD = 100
 """A class with more training images than this is a head class (Kang et al., ICLR 2020)."""

@@ -77,14 +77,6 @@ def test_two_seeds_show_both_values_and_no_interval(ltkd, story):
     assert f"{100 * mean(values):.1f} ({both})" in ltkd("eval", "2", "3").out
 
 
-def test_a_resumed_run_records_the_test_images_that_its_scores_are_of(ltkd, story):
-    run = runs.find(Path("runs"), "1")
-    tested = run.record["data"]["test"]
-    run.update(status="interrupted", data={**run.record["data"], "test": "of other images"})
-    assert ltkd("teach", "--resume", "1").code == 0
-    assert runs.find(Path("runs"), "1").record["data"]["test"] == tested
-
-
 def test_a_single_run_has_wilson_s_interval_over_its_test_images(ltkd, story):
     (setting,) = document(ltkd("eval", "1", "--json"))["settings"]
     assert setting["all"]["low"] == pytest.approx(recorded(1)["low"])

@@ -1,11 +1,10 @@
 """A second export to the same name, and what label-only methods take from a cache."""
 
-import resource
-from contextlib import contextmanager
+import re
 from pathlib import Path
 
-import h5py
 import pytest
+from driving import datasets, disk_of, refused
 from forging import forge_attributes
 
 from ltkd_cli.cache import Cache
@@ -13,17 +12,11 @@ from ltkd_cli.cache import Cache
 TINY = ("--model", "resnet8", "--epochs", 1, "--evaluate-every", 0)
 
 
-def datasets(path):
-    """Every dataset of a cache as bytes, by name."""
-    with h5py.File(path) as file:
-        return {name: file[name][:].tobytes() for name in file}
-
-
 def test_an_export_that_is_there_already_is_not_made_again(ltkd, story, cache):
     before = cache.stat().st_mtime_ns
     said = ltkd("export-logits", "--views", 4)
     assert said.code == 0
-    assert f"{cache} is there already" in said.err
+    assert str(cache) in said.err
     assert said.out.startswith(str(cache))
     assert cache.stat().st_mtime_ns == before
 
@@ -31,19 +24,18 @@ def test_an_export_that_is_there_already_is_not_made_again(ltkd, story, cache):
 @pytest.mark.parametrize(
     ("options", "difference"),
     [
-        (("--no-features",), "width: it has 64, this export has 0"),
-        (("--view-seed", 3), "view_seed: it has 0, this export has 3"),
-        (("--dtype", "float32"), 'dtype: it has "float16", this export has "float32"'),
-        (("--precision", "bfloat16"), 'autocast: it has "float32", this export has "bfloat16"'),
+        (("--no-features",), ("width", "64", "0")),
+        (("--view-seed", 3), ("view_seed", "0", "3")),
+        (("--dtype", "float32"), ("dtype", "float16", "float32")),
+        (("--precision", "bfloat16"), ("autocast", "float32", "bfloat16")),
     ],
     ids=str,
 )
 def test_another_export_under_the_same_name_is_refused(ltkd, story, cache, options, difference):
     before = cache.read_bytes()
     said = ltkd("export-logits", "--views", 4, *options)
-    assert said.code == 3
-    assert difference in said.err
-    assert "--force" in said.err.splitlines()[-1]
+    assert refused(said, 3, str(cache), "--force")
+    assert any(all(part in line for part in difference) for line in said.err.splitlines())
     assert cache.read_bytes() == before
 
 
@@ -82,22 +74,21 @@ def test_a_policy_of_one_view_exports_one(ltkd, story):
     assert Cache.open(Path("runs/0001-teach-ce-resnet8/cache-none-1.h5")).layout.entries == 453
 
 
+def test_any_policy_is_taught_exported_and_distilled_and_plain_in_a_file_s_name(ltkd, empty):
+    policy = "crop:2+jitter:0.4+randaugment:2:9:0.5+erasing:0.25"
+    assert ltkd("teach", *TINY, "--policy", policy).code == 0
+    assert ltkd("export-logits", "--views", 2).code == 0
+    (made,) = Path("runs").glob("*/*.h5")
+    assert re.fullmatch(r"cache-[a-z0-9.-]{1,60}\.h5", made.name)
+    assert ltkd("distill", *TINY).code == 0
+    assert read_settings(2)["views"] == read_settings(1)["views"] == policy
+
+
 def test_another_rule_for_groups_gets_scores_of_its_own(ltkd, story):
     said = ltkd("export-logits", "--groups", "counts", "--views", 1, "-o", "other.h5")
     assert said.code == 0
     scores = Cache.open(Path("other.h5")).attributes["teacher_scores"]
     assert scores["head"]["classes"] == 1  # by counts a single digit is a head class
-
-
-@contextmanager
-def disk_of(bytes_of_a_file):
-    """No file may grow beyond that many bytes, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_of_a_file, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("room", [0, 20_000, 200_000])
@@ -117,28 +108,30 @@ def test_a_full_disk_stops_an_export_with_a_hint_and_it_can_go_on(ltkd, story, c
 def test_a_method_without_a_teacher_takes_images_and_views_of_the_cache_and_no_answers(
     ltkd, story, given
 ):
-    assert ltkd("teach", *TINY, "--imbalance", 5, "--views", "crop-flip").code == 0
+    assert ltkd("teach", *TINY, "--imbalance", 5, "--policy", "crop-flip").code == 0
     assert ltkd("export-logits", "--views", 2).code == 0
     said = ltkd("distill", "--method", "ce", *TINY, *given)
     assert said.code == 0
-    assert "ce needs no teacher; training on the images of" in said.err
+    assert "ce needs no teacher" in said.err
     settings = read_settings(5)
     assert settings["caches"] == []
     assert settings["data"]["imbalance"] == (20.0 if given else 5.0)
     assert settings["views"] == ("crop" if given else "crop-flip")
 
 
-def test_a_method_that_expects_another_teacher_gives_a_caution(ltkd, story):
+def test_a_method_that_expects_another_teacher_gives_a_warning(ltkd, story):
     said = ltkd("distill", "--method", "dive", *TINY)
     assert said.code == 0
-    assert "caution: The source of dive trains its teacher by balanced-softmax" in said.err
+    (warning,) = [line for line in said.err.splitlines() if line.startswith("warning: ")]
+    assert "balanced-softmax" in warning
 
 
-def test_a_teacher_no_better_than_chance_gives_a_caution(ltkd, story, cache):
+def test_a_teacher_no_better_than_chance_gives_a_warning(ltkd, story, cache):
     scores = Cache.open(cache).attributes["teacher_scores"]
     scores["all"]["accuracy"] = 0.1
     forge_attributes(cache, teacher_scores=scores)
-    assert "is no better than chance (10.0%)" in ltkd("distill", *TINY).err
+    said = ltkd("distill", *TINY)
+    assert any("chance" in line for line in said.err.splitlines() if line.startswith("warning: "))
 
 
 def read_settings(number):
@@ -153,5 +146,5 @@ def test_force_replaces_caches_only(ltkd, story, name):
     file.touch()
     before = file.read_bytes()
     said = ltkd("export-logits", "1", "--views", 1, "--output", name, "--force")
-    assert (said.code, f"--force replaces caches, and {name} is none" in said.err) == (2, True)
+    assert refused(said, 2, name, "--output")
     assert file.read_bytes() == before

@@ -60,7 +60,7 @@ def test_the_next_command_finds_runs_that_lie_elsewhere(ltkd, empty):
     assert second.err.splitlines()[-1] == f"next: ltkd distill --method bkd --cache '{path}'"
 
 
-def test_the_student_is_introduced_to_its_cache_before_it_trains(typed):
+def test_the_cache_is_described_before_the_student_trains(typed):
     lines = typed[2].err.splitlines()
     for fact in ("float16 logits of 10 classes and 64 features", "views of each: 16",
                  "resnet8 trained by ce", "teacher's accuracy", "bkd reads"):  # fmt: skip

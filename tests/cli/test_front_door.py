@@ -19,10 +19,12 @@ print("codes", codes, "heavy", [name for name in ("torch", "numpy", "h5py") if n
 """
 
 
-def test_help_version_and_usage_errors_import_no_torch():
-    helps = ["--version", "--help", "distill --help", "cache --help"]
-    errors = ["", "nonsense", "teach --nonsense", "teach --epochs many", "teach --seed -1",
-              "teach --milestones nonsense", "distill --resume 1 --seed 2"]  # fmt: skip
+def test_help_version_lists_and_usage_errors_import_no_torch(story):
+    helps = ["--version", "--help", "distill --help", "cache --help", "runs", "methods"]
+    errors = [
+        *("", "nonsense", "teach --nonsense", "teach --epochs many", "teach --seed -1"),
+        *("teach --milestones nonsense", "distill --resume 1 --seed 2", "teach --views 3"),
+    ]
     command = [sys.executable, "-c", LIGHT, *helps, *errors]
     said = subprocess.run(command, capture_output=True, text=True, check=True)
     codes = [0] * len(helps) + [2] * len(errors)
@@ -70,7 +72,7 @@ def test_a_usage_error_names_what_is_wrong_and_where_the_help_is(ltkd, command, 
 def test_the_help_shows_every_field_of_a_recipe_with_the_values_of_the_presets(
     ltkd, command, monkeypatch
 ):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "400")
     text = ltkd(command, "--help").out
     for name in Recipe.__dataclass_fields__:
         assert f"--{name.replace('_', '-')} " in text

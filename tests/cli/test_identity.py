@@ -46,7 +46,6 @@ SAME = [
 ]
 
 OTHER = [
-    ("settings.method", "kd"),
     ("settings.model", "resnet20"),
     ("settings.head", "cosine:20"),
     ("settings.options.temperature", 3.0),
@@ -86,6 +85,13 @@ def test_anything_else_makes_another_setting(told, record, path, value):
     assert other != setting_of(Run(told, record))
     ((name, _, _),) = differences(setting_of(Run(told, record)), other)
     assert name.split(".")[-1].split("[")[0] in ("stages", "recipe", path.split(".")[-1], "epochs")
+
+
+def test_another_method_makes_another_setting(told, record):
+    of_both = changed(told, record, "settings.options", {"temperature": 2.0})
+    other = setting_of(changed(told, of_both.record, "settings.method", "kd"))
+    ((name, _, _),) = differences(setting_of(of_both), other)
+    assert name == "settings.method"
 
 
 def test_a_second_teacher_makes_another_setting(told, record):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import h5py
 import numpy as np
 import pytest
-from test_exporting_again import datasets
+from driving import datasets, refused
 
 from ltkd_cli.cache import Cache, writer
 from ltkd_cli.errors import CacheError
@@ -113,7 +113,6 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(ltkd, story, who
         patch.setattr(writer, "SYNC_SECONDS", 0.0)
         said = ltkd(*COMMAND)
     assert said.code == 130
-    assert "nothing is lost" in said.err
     assert said.err.splitlines()[-1] == f"try: {shlex.join(['ltkd', *COMMAND])}"
     assert 0 < done(partial) < 453 * VIEWS
     assert ltkd(*shlex.split(said.err.splitlines()[-1])[2:]).code == 0
@@ -126,6 +125,4 @@ def test_a_partial_export_is_not_gone_on_with_under_other_settings(ltkd, story, 
         patch.setattr(writer, "SYNC_SECONDS", 0.0)
         assert ltkd(*COMMAND).code == 130
     said = ltkd(*COMMAND, "--view-seed", 5)
-    assert said.code == 3
-    assert "view_seed: partial file has 0, this export has 5" in said.err
-    assert "rm mine.h5.partial" in said.err
+    assert refused(said, 3, "view_seed", "rm mine.h5.partial")

@@ -1,7 +1,9 @@
 """Trainings that are stopped or killed go on to the very weights of an uninterrupted one."""
 
+import errno
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -11,9 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from driving import ctrl_c, disk_of, refused, result_of
 
 from ltkd_cli import runs
 from ltkd_cli.commands import train as training
+from ltkd_cli.commands.prepare import prepare
 
 EPOCHS = 5
 LONG = ("--model", "resnet8", "--epochs", EPOCHS, "--evaluate-every", 3, "--precision", "float32",
@@ -24,20 +28,6 @@ TIMES = ("images_per_second", "waiting")
 def metrics(folder, without=TIMES):
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [{name: line[name] for name in line if name not in without} for line in lines]
-
-
-class CtrlC(io.StringIO):
-    """Standard error of a user who presses Ctrl-C when a certain text appears there."""
-
-    def __init__(self, text, times=1):
-        super().__init__()
-        self.text, self.times = text, times
-
-    def write(self, written):
-        while self.text in written and self.times:
-            self.times -= 1
-            signal.raise_signal(signal.SIGINT)
-        return super().write(written)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +51,7 @@ def assert_same_run(folder, whole):
 @pytest.mark.parametrize("command", ["teach", "distill"])
 def test_ctrl_c_keeps_the_run_and_resume_ends_in_the_same_bytes(ltkd, story, whole, command):
     folder = story / "runs/mine"
-    said = ltkd(command, *LONG, "--name", "mine", stderr=CtrlC("epoch 3: "))
+    said = ltkd(command, *LONG, "--name", "mine", stderr=ctrl_c("epoch 3: "))
     assert said.code == 130
     assert said.err.splitlines()[-1] == f"try: ltkd {command} --resume runs/mine"
     assert [line["epoch"] for line in metrics(folder)] == [1, 2, 3]
@@ -70,7 +60,7 @@ def test_ctrl_c_keeps_the_run_and_resume_ends_in_the_same_bytes(ltkd, story, who
 
     resumed = ltkd(command, "--resume", "runs/mine")
     assert resumed.code == 0
-    assert "going on after epoch" in resumed.err
+    assert "resuming after epoch" in resumed.err
     assert_same_run(folder, whole / command)
 
 
@@ -78,7 +68,7 @@ def test_stopped_again_and_again_it_still_ends_in_the_same_bytes(ltkd, story, wh
     folder = story / "runs/mine"
     command = ("teach", *LONG, "--name", "mine")
     for epoch in range(1, EPOCHS):
-        assert ltkd(*command, stderr=CtrlC(f"epoch {epoch}: ")).code == 130
+        assert ltkd(*command, stderr=ctrl_c(f"epoch {epoch}: ")).code == 130
         command = ("teach", "--resume", "last", "--log-every", 1)
     assert ltkd(*command).code == 0
     assert_same_run(folder, whole / "teach")
@@ -88,7 +78,7 @@ def test_a_run_goes_on_with_as_many_threads_as_it_began_with(ltkd, story):
     try:
         torch.set_num_threads(2)  # with which sums come out otherwise than with one
         assert ltkd("teach", *LONG, "--name", "whole").code == 0
-        assert ltkd("teach", *LONG, "--name", "stopped", stderr=CtrlC("epoch 2")).code == 130
+        assert ltkd("teach", *LONG, "--name", "stopped", stderr=ctrl_c("epoch 2")).code == 130
         torch.set_num_threads(1)
         assert ltkd("teach", "--resume", "stopped").code == 0
     finally:
@@ -97,7 +87,7 @@ def test_a_run_goes_on_with_as_many_threads_as_it_began_with(ltkd, story):
 
 
 def test_a_second_ctrl_c_stops_at_once_and_the_run_can_still_go_on(ltkd, story, whole):
-    said = ltkd("teach", *LONG, "--name", "mine", stderr=CtrlC("epoch 3: ", times=2))
+    said = ltkd("teach", *LONG, "--name", "mine", stderr=ctrl_c("epoch 3: ", times=2))
     assert said.code == 130
     assert said.err.splitlines()[-1] == "try: ltkd runs"
     assert runs.find(Path("runs"), "mine").status == "interrupted"
@@ -118,7 +108,7 @@ def test_a_run_whose_reader_is_gone_keeps_its_state(ltkd, story, whole):
     assert ltkd("teach", *LONG, "--name", "mine", stderr=ClosedPipe()).code == 0
     assert (story / "runs/mine/state.pt").exists()
     resumed = ltkd("teach", "--resume", "mine")
-    assert "going on after epoch 2" in resumed.err
+    assert "resuming after epoch 2" in resumed.err
     assert_same_run(story / "runs/mine", whole / "teach")
 
 
@@ -136,21 +126,16 @@ def test_a_state_is_never_kept_between_batches_that_share_a_step(ltkd, story, mo
 
 
 def test_the_end_of_the_terminal_keeps_the_state(ltkd, story, whole):
-    class Hangup(CtrlC):
-        def write(self, written):
-            if self.text in written:
-                signal.raise_signal(signal.SIGHUP)
-            return io.StringIO.write(self, written)
-
-    assert ltkd("teach", *LONG, "--name", "mine", stderr=Hangup("epoch 2: ")).code == 130
+    hangup = ctrl_c("epoch 2: ", number=signal.SIGHUP)
+    assert ltkd("teach", *LONG, "--name", "mine", stderr=hangup).code == 130
     assert ltkd("teach", "--resume", "mine").code == 0
     assert_same_run(story / "runs/mine", whole / "teach")
 
 
 def test_ctrl_c_before_anything_was_begun_is_said_too(ltkd, story):
-    said = ltkd("distill", *LONG, stderr=CtrlC("using the newest cache"))
+    said = ltkd("distill", *LONG, stderr=ctrl_c("using the newest cache"))
     assert said.code == 130
-    assert said.err.splitlines()[-2:] == ["interrupted: stopped before the end.", "try: ltkd runs"]
+    assert said.err.splitlines()[-1] == "try: ltkd runs"
     assert len(list((story / "runs").iterdir())) == 3
 
 
@@ -158,6 +143,7 @@ KILLED = """
 import io, os, signal, sys
 from ltkd_cli.cli.app import run
 from ltkd_cli.commands import train as training
+from ltkd_cli.commands.prepare import prepare
 
 class Killed(io.StringIO):
     def write(self, text):
@@ -196,26 +182,23 @@ def test_a_run_can_be_trained_by_one_process_at_a_time(ltkd, story):
     with run.held():
         assert run.status == "running"
         said = ltkd("teach", "--resume", "1")
-        assert said.code == 1
-        assert "is being trained by another process" in said.err
+        assert refused(said, 1, run.name)
         assert ltkd("teach", "--resume", "last").code == 1
         assert "running" in ltkd("runs").out
     assert run.status == "interrupted"
 
 
-def test_a_finished_run_has_nothing_to_go_on_with(ltkd, story):
+def test_a_finished_run_has_nothing_to_resume(ltkd, story):
     before = (story / "runs/0001-teach-ce-resnet8/model.safetensors").stat().st_mtime_ns
     said = ltkd("teach", "--resume", "1")
     assert said.code == 0
-    assert "0001-teach-ce-resnet8 is finished; there is nothing to go on with" in said.err
+    assert "0001-teach-ce-resnet8 is finished" in said.err
     assert (story / "runs/0001-teach-ce-resnet8/model.safetensors").stat().st_mtime_ns == before
 
 
 def test_a_diverged_run_is_failed_and_not_the_last_to_resume(ltkd, story):
     said = ltkd("teach", "--model", "resnet8", "--epochs", 2, "--learning-rate", "1e9")
-    assert said.code == 1
-    assert "is not finite" in said.err
-    assert "--learning-rate" in said.err.splitlines()[-1]
+    assert refused(said, 1, "epoch 1", "--learning-rate")
     assert runs.find(Path("runs"), "4").status == "failed"
     assert ltkd("teach", "--resume", "last").code == 1
 
@@ -224,32 +207,79 @@ def test_a_state_of_another_training_is_a_checkpoint_error(ltkd, story):
     run = runs.find(Path("runs"), "1")
     run.update(status="interrupted")
     run.state.write_bytes(b"not a state")
-    said = ltkd("teach", "--resume", "1")
-    assert said.code == 4
-    assert "state.pt" in said.err
+    assert refused(ltkd("teach", "--resume", "1"), 4, "state.pt")
 
 
 @pytest.mark.parametrize("command", ["eval", "export-logits", "rebalance"])
 def test_an_unfinished_run_has_no_scores_and_no_weights(ltkd, story, command):
     runs.find(Path("runs"), "2").update(status="interrupted")
-    said = ltkd(command, "2")
-    assert said.code == 1
-    assert "0002-distill-bkd-resnet8 is interrupted" in said.err
-    assert said.err.splitlines()[-1] == "try: ltkd distill --resume runs/0002-distill-bkd-resnet8"
+    hint = "ltkd distill --resume runs/0002-distill-bkd-resnet8"
+    assert refused(ltkd(command, "2"), 1, "0002-distill-bkd-resnet8", hint)
 
 
-def test_the_images_of_a_resumed_run_must_be_the_same(ltkd, story):
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_the_images_of_a_resumed_run_must_be_the_same(ltkd, story, split):
     run = runs.find(Path("runs"), "1")
-    run.update(status="interrupted", data={**run.record["data"], "train": "0" * 64})
-    said = ltkd("teach", "--resume", "1")
-    assert said.code == 3
-    assert "are not what they were when it began" in said.err
+    run.update(status="interrupted", data={**run.record["data"], split: "0" * 64})
+    scores = run.record["scores"]
+    assert refused(ltkd("teach", "--resume", "1"), 3, run.name, "ltkd teach")
+    assert runs.find(Path("runs"), "1").record["scores"] == scores
 
 
-def test_the_answers_for_a_resumed_student_must_be_the_same(ltkd, story, cache):
-    assert ltkd("distill", *LONG, "--name", "mine", stderr=CtrlC("epoch 2: ")).code == 130
+def test_the_teacher_s_outputs_for_a_resumed_student_must_be_the_same(ltkd, story, cache):
+    assert ltkd("distill", *LONG, "--name", "mine", stderr=ctrl_c("epoch 2: ")).code == 130
     assert ltkd("teach", *LONG, "--seed", 3, "--name", "other").code == 0
     assert ltkd("export-logits", "other", "--views", 4, "-o", cache, "--force").code == 0
-    said = ltkd("distill", "--resume", "mine")
-    assert said.code == 3
-    assert "are not those that mine began with" in said.err
+    assert refused(ltkd("distill", "--resume", "mine"), 3, str(cache), "ltkd distill --cache")
+
+
+def test_a_disk_that_is_full_is_named_and_the_run_can_go_on(ltkd, story, whole):
+    with disk_of(100_000):  # the state takes more
+        said = ltkd("teach", *LONG, "--name", "mine", stderr=ctrl_c("epoch 2: "))
+    assert refused(said, 1, "runs/mine", "ltkd teach --resume runs/mine")
+    assert ltkd("teach", "--resume", "mine").code == 0
+    assert_same_run(story / "runs/mine", whole / "teach")
+
+
+def test_an_error_of_another_file_is_not_said_to_be_the_run_s(story):
+    def unplugged(network, inputs):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/elsewhere/1.png")
+
+    asked = {"model": "resnet8", "method": "ce", "recipe": {"epochs": 1}}
+    prepared = result_of(prepare(Path("runs"), "teach", asked))
+    prepared.network.register_forward_pre_hook(unplugged)
+    with pytest.raises(FileNotFoundError, match="elsewhere"):
+        result_of(training.start(Path("runs"), "teach", prepared, "mine"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": None},
+        {"recipe": {"epochs": "many"}},
+        {"recipe": []},
+        {"caches": "cache.h5"},
+        {"nonsense": 1},
+        {"seed": True},
+    ],
+    ids=str,
+)
+def test_odd_settings_in_a_run_json_are_named(ltkd, story, change):
+    run = runs.find(Path("runs"), "1")
+    run.update(status="interrupted", settings={**run.settings, **change})
+    said = ltkd("teach", "--resume", "1")
+    assert refused(said, 1, next(iter(change)))
+    assert str(run.path / "run.json") in said.err
+
+
+def test_missing_settings_in_a_run_json_are_named(ltkd, story):
+    run = runs.find(Path("runs"), "1")
+    kept = {name: value for name, value in run.settings.items() if name != "model"}
+    run.update(status="interrupted", settings=kept)
+    assert refused(ltkd("teach", "--resume", "1"), 1, "model")
+
+
+def test_a_policy_in_a_run_json_that_does_not_exist_is_named(ltkd, story):
+    run = runs.find(Path("runs"), "1")
+    run.update(status="interrupted", settings={**run.settings, "views": "crop+swirl"})
+    assert refused(ltkd("teach", "--resume", "1"), 1, "swirl")

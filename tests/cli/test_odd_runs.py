@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 from ltkd_cli import runs
-from ltkd_cli.commands.settings import TrainSettings
+from ltkd_cli.commands.settings import Settings
 from ltkd_cli.errors import RunError
 
 ARCHIVE = Path(__file__).parents[1] / "archive" / "run-0.1.0"
@@ -188,7 +188,7 @@ def test_no_spoiled_record_gives_more_than_a_sentence(ltkd, old):
         with suppress(RunError):
             run = runs.read(folder)
             assert run.method
-            TrainSettings.of(run)
+            Settings.of(run)
     said = ltkd("runs")
     assert (said.code, "\x1b" in said.out + said.err) == (0, False)
     assert len(said.out.splitlines()) - 1 + said.err.count("run.json") >= 300

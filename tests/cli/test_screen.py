@@ -1,45 +1,13 @@
 """What a terminal shows: moving lines while it trains, tables that fit its width."""
 
-import fcntl
 import io
-import os
-import pty
 import re
-import struct
-import subprocess
-import sys
-import termios
 
 import pytest
+from driving import on_a_terminal
 from rich.console import Console
 
 from ltkd_cli.console import terminal as console
-
-STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-def on_a_terminal(width, *arguments):
-    """All that `ltkd` writes to a terminal of that many columns, line by line."""
-    own, other = pty.openpty()
-    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
-        environment.pop(name, None)
-    command = [sys.executable, "-m", "ltkd_cli", *arguments]
-    process = subprocess.Popen(command, stdin=other, stdout=other, stderr=other, env=environment)
-    os.close(other)
-    shown = b""
-    while True:
-        try:
-            part = os.read(own, 65536)
-        except OSError:  # the terminal has no other side any more
-            break
-        if not part:
-            break
-        shown += part
-    os.close(own)
-    assert process.wait() == 0
-    return STEERING.sub("", shown.decode()).replace("\r", "\n").splitlines()
 
 
 def test_a_training_shows_epoch_terms_speed_waiting_and_the_time_left(story):

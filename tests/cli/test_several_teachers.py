@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from ltkd_cli import models
 from ltkd_cli.cache import Cache
 from ltkd_cli.cli.app import run
@@ -42,10 +40,10 @@ def test_an_expert_is_no_teacher_of_all_classes(empty, capsys):
     capsys.readouterr()
     assert run(["distill", "--method", "kd", *SHORT, "--cache", "tail.h5"]) == 3
     said = capsys.readouterr().err
-    assert "The teacher of tail.h5 learned 3 of 10 classes only" in said
-    assert "--method lfme" in said
+    assert "tail.h5" in said
+    assert "ltkd distill --method lfme" in said
     assert run(["distill", "--method", "lfme", *SHORT, "--cache", "tail.h5"]) == 0
-    assert "No expert has learned 7 of the 10 classes" in capsys.readouterr().err
+    assert "7 of the 10 classes" in capsys.readouterr().err
     for strategy in ("logit-adjust", "crt"):
         assert run(["rebalance", "tail", "--strategy", strategy]) == 2
         assert "tail learned the tail classes alone" in capsys.readouterr().err
@@ -84,28 +82,9 @@ def test_several_caches_must_hold_the_same_views(empty, capsys):
     assert "--view-seed 0" in capsys.readouterr().err
 
 
-def test_a_cache_cannot_be_two_teachers(empty, capsys):
-    teach("one")
-    capsys.readouterr()
-    assert run(["distill", "--method", "kd", *SHORT, "--cache", "one.h5", "--cache", "one.h5"]) == 2
-    assert "The same --cache is given twice" in capsys.readouterr().err
-
-
 def test_several_seeds_make_a_run_each(empty):
     assert run(["distill", "--method", "ce", "--seeds", "4,7", "--name", "student", *SHORT]) == 0
     assert [record_of(f"student-{seed}")["settings"]["seed"] for seed in (4, 7)] == [4, 7]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        (["--classes", "rare"], "--classes takes all, head"),
-        (["--augment", "blur"], "--augment takes none, jitter"),
-    ],
-)
-def test_what_does_not_exist_is_named(empty, capsys, wrong, words):
-    assert run(["teach", *SHORT, *wrong]) == 2
-    assert words in capsys.readouterr().err
 
 
 def test_event_files_and_a_profile_are_written_beside_the_run(empty, capsys):

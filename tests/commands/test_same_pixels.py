@@ -11,7 +11,6 @@ import torch
 from ltkd_cli import models, runs
 from ltkd_cli.cache import Cache
 from ltkd_cli.cli.app import run
-from ltkd_cli.commands import requests
 from ltkd_cli.commands import train as training
 from ltkd_cli.commands.prepare import prepare
 from ltkd_cli.data import DataSpec, load
@@ -31,7 +30,7 @@ HALF = {"rtol": 2.0**-11, "atol": 2e-5}
 def story(tmp_path_factory):
     """A folder of runs with a teacher of flipped views and its cache."""
     root = tmp_path_factory.mktemp("pixels") / "runs"
-    taught = ["teach", *TINY, "--epochs", "2", "--views", "crop-flip", "--runs", str(root)]
+    taught = ["teach", *TINY, "--epochs", "2", "--policy", "crop-flip", "--runs", str(root)]
     assert run(taught) == 0
     exported = ["export-logits", "--views", str(VIEWS), "--view-seed", str(SEED_OF_VIEWS)]
     assert run([*exported, "--runs", str(root)]) == 0
@@ -66,19 +65,21 @@ def pixels_of(digits, rows, views):
     return view(clean, rows, views, ViewPolicy("crop-flip", SEED_OF_VIEWS)).float() / 255
 
 
-def test_h5py_alone_reads_what_the_teacher_says_of_every_view(path, digits, teacher):
+def test_h5py_alone_reads_the_teacher_s_outputs_for_every_view(path, digits, teacher):
     with h5py.File(path) as file:
         first, logits, features = (file[name][:] for name in ("first", "logits", "features"))
     for row in (0, 1, 200, 451, 452):
         views = np.arange(first[row + 1] - first[row])
         assert len(views) == VIEWS
-        said = teacher(pixels_of(digits, np.full(VIEWS, row), views))
+        computed = teacher(pixels_of(digits, np.full(VIEWS, row), views))
         stored = slice(first[row], first[row + 1])
-        np.testing.assert_allclose(logits[stored].astype(np.float32), said["logits"], **HALF)
-        np.testing.assert_allclose(features[stored].astype(np.float32), said["features"], **HALF)
+        np.testing.assert_allclose(logits[stored].astype(np.float32), computed["logits"], **HALF)
+        np.testing.assert_allclose(
+            features[stored].astype(np.float32), computed["features"], **HALF
+        )
 
 
-def test_view_0_of_the_cache_is_the_untouched_image(path, digits, teacher):
+def test_view_0_of_the_cache_is_the_clean_image(path, digits, teacher):
     with h5py.File(path) as file:
         clean = file["logits"][file["first"][:-1]].astype(np.float32)
     images = digits.train.images.gather(torch.arange(len(digits.train.labels))).float() / 255
@@ -86,36 +87,35 @@ def test_view_0_of_the_cache_is_the_untouched_image(path, digits, teacher):
 
 
 @pytest.mark.parametrize("sampler", ["instance", "class-balanced"])
-def test_a_batch_is_the_view_s_pixels_with_the_cached_answers(path, digits, sampler):
+def test_a_batch_is_the_view_s_pixels_with_the_cached_outputs(path, digits, sampler):
     cache = Cache.open(path)
     needs = frozenset({"logits", "features"})
     policy = ViewPolicy("crop-flip", SEED_OF_VIEWS)
-    feed = open_loader(digits.train, policy, (cache,), needs, CPU)
-    draws = feed.sample_epoch(sampler, seed=4, epoch=1)
+    loader = open_loader(digits.train, policy, (cache,), needs, CPU)
+    draws = loader.sample_epoch(sampler, seed=4, epoch=1)
     assert set(draws.views.tolist()) == set(range(VIEWS))
     with h5py.File(path) as file:
         first, logits, features = (file[name][:] for name in ("first", "logits", "features"))
     done = 0
-    for images, batch in feed.batches(draws, 64, 0, epoch=1, epochs=2):
+    for images, batch in loader.batches(draws, 64, 0, epoch=1, epochs=2):
         part = slice(done, done + len(batch.rows))
         assert torch.equal(batch.rows, draws.rows[part])
         assert torch.equal(batch.labels, digits.train.labels[batch.rows])
         assert torch.equal(images, pixels_of(digits, batch.rows, draws.views[part]))
         entries = first[batch.rows.numpy()] + draws.views[part].numpy()
-        (said,) = batch.teachers
-        assert np.array_equal(said["logits"].numpy(), logits[entries].astype(np.float32))
-        assert np.array_equal(said["features"].numpy(), features[entries].astype(np.float32))
+        (outputs,) = batch.teachers
+        assert np.array_equal(outputs["logits"].numpy(), logits[entries].astype(np.float32))
+        assert np.array_equal(outputs["features"].numpy(), features[entries].astype(np.float32))
         done += len(batch.rows)
     assert done == len(draws.rows)
 
 
 def prepared_student(story, method):
-    asked = requests.Training(
-        kind="distill", images={}, model="resnet8", method=method, options=[], recipe_name=None,
-        recipe={"epochs": 2}, head=None, pretrained=False, views=None, caches=[], seed=9,
-        device="cpu", precision="float32", evaluate_every=0,
-    )  # fmt: skip
-    return prepare(result_of(requests.resolve(story, asked)))
+    given = {
+        "model": "resnet8", "method": method, "recipe": {"epochs": 2}, "seed": 9,
+        "device": "cpu", "precision": "float32", "evaluate_every": 0,
+    }  # fmt: skip
+    return result_of(prepare(story, "distill", given))
 
 
 def result_of(events):
@@ -127,18 +127,18 @@ def result_of(events):
 
 
 @pytest.mark.parametrize("method", ["kd", "cbd"])  # logits row by row; features, class-balanced
-def test_what_a_student_is_shown_is_what_its_teacher_answered_to(story, teacher, method):
+def test_a_student_is_shown_the_pixels_that_its_teacher_s_outputs_are_for(story, teacher, method):
     prepared = prepared_student(story, method)
-    shown, answers = [], []
+    shown, batches_given = [], []
     prepared.network.register_forward_pre_hook(
         lambda network, inputs: shown.append(inputs[0].clone()) if network.training else None
     )
-    prepared.method.register_forward_pre_hook(lambda _, inputs: answers.append(inputs[1]))
+    prepared.method.register_forward_pre_hook(lambda _, inputs: batches_given.append(inputs[1]))
     result_of(training.start(story, "distill", prepared, f"shown-{method}"))
     batches = -(-len(prepared.data.train.labels) // 32)
-    assert len(shown) == len(answers) == 2 * batches
+    assert len(shown) == len(batches_given) == 2 * batches
     name = "logits" if method == "kd" else "features"
-    for images, batch in zip(shown, answers, strict=True):
+    for images, batch in zip(shown, batches_given, strict=True):
         np.testing.assert_allclose(batch.teachers[0][name].numpy(), teacher(images)[name], **HALF)
 
 
@@ -165,16 +165,19 @@ def test_a_run_s_caches_are_its_teachers(story, path):
 
 
 def test_what_is_kept_on_the_device_is_what_is_gathered_step_by_step(path, digits):
-    """The GPU's way, pixels and answers held on the device, gives the very same batches."""
+    """The GPU's way, pixels and outputs held on the device, gives the very same batches."""
     cache = Cache.open(path)
     needs = frozenset({"logits", "features"})
     policy = ViewPolicy("crop-flip", SEED_OF_VIEWS)
-    feed = open_loader(digits.train, policy, (cache,), needs, CPU)
+    loader = open_loader(digits.train, policy, (cache,), needs, CPU)
     held = {name: cache.tensor(name, CPU) for name in needs}
-    draws = feed.sample_epoch("class-balanced", 0, 0)
+    draws = loader.sample_epoch("class-balanced", 0, 0)
     ways = [
         list(each.batches(draws, 64, 0, epoch=0, epochs=1))
-        for each in (replace(feed, outputs=(held,)), replace(feed, pixels=None, outputs=(None,)))
+        for each in (
+            replace(loader, outputs=(held,)),
+            replace(loader, pixels=None, outputs=(None,)),
+        )
     ]
     assert len(ways[0]) == len(ways[1]) > 5
     for (images, batch), (same_images, same) in zip(*ways, strict=True):

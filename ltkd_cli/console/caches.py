@@ -1,0 +1,92 @@
+"""Caches: what they hold, and who their teachers were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import command
+from ..events import CacheContents, TeacherFound
+from . import terminal
+
+COMPUTED = ("created", "autocast", "device")
+"""Attributes that say when and how the outputs were computed."""
+
+VERSIONS = ("ltkd", "torch", "h5py")
+"""Attributes that say what wrote the file."""
+
+
+def print_teacher(found: TeacherFound) -> None:
+    """A cache that a student will learn from, to stderr."""
+    cache = found.cache
+    needs = " and ".join(found.needs)
+    terminal.facts(
+        cache.path,
+        [
+            ("images", cache.image_set),
+            ("holds", _holds(cache)),
+            ("views", f"{cache.policy}, seed {cache.view_seed}"),
+            ("teacher", _teacher(cache)),
+            ("teacher's accuracy", _accuracies(cache)),
+            (f"{found.method} reads", f"{needs}, {found.sampler} sampling"),
+        ],
+    )
+
+
+def print_cache(cache: CacheContents, attributes: dict[str, Any], size: int) -> None:
+    """Everything about a cache of `size` bytes, to stdout."""
+    terminal.facts(
+        cache.path,
+        [
+            ("images", f"{cache.image_set}: {_listed(_chosen(attributes['data_spec']))}"),
+            ("fingerprint", attributes["fingerprint"][:16]),
+            ("holds", _holds(cache)),
+            ("views", f"{cache.policy}, seed {cache.view_seed}"),
+            ("size", f"{size / 1e6:,.1f} MB"),
+            ("teacher", _teacher(cache)),
+            ("teacher's accuracy", _accuracies(cache)),
+            (
+                "teacher's run",
+                f"{attributes['teacher_run']}, weights {attributes['teacher_sha256'][:16]}",
+            ),
+            ("teacher's recipe", _listed(attributes.get("teacher_recipe", {}))),
+            ("computed", " ".join(str(attributes.get(name, "")) for name in COMPUTED)),
+            ("written by", _listed({name: attributes.get(name) for name in VERSIONS})),
+        ],
+        to=terminal.STDOUT,
+    )
+    terminal.note(f"all its attributes: {command('cache', 'info', '--json')}")
+
+
+def _holds(cache: CacheContents) -> str:
+    fewest, most = cache.views
+    views = str(most) if fewest == most else f"{fewest} to {most}"
+    features = f" and {cache.width} features" if cache.width else ""
+    return (
+        f"{cache.dtype} logits of {cache.classes} classes{features} for {cache.images:,} images, "
+        f"views of each: {views}"
+    )
+
+
+def _teacher(cache: CacheContents) -> str:
+    experts = f" on {cache.trained_on} of {cache.classes} classes" if cache.trained_on else ""
+    return f"{cache.teacher} trained by {cache.trained_by}{experts}"
+
+
+def _accuracies(cache: CacheContents) -> str:
+    """In percent, of the groups that have classes."""
+    known = {name: value for name, value in cache.accuracies.items() if value is not None}
+    return ", ".join(f"{name} {value:.1%}" for name, value in known.items()) or "not known"
+
+
+def _chosen(data_spec: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data_spec.items() if value not in (None, False)}
+
+
+def _listed(values: dict[str, Any]) -> str:
+    """`name value` after `name value`; what is off is left out."""
+    shown = ((name.replace("_", " "), value) for name, value in values.items())
+    return ", ".join(f"{name} {_value(value)}" for name, value in shown if value)
+
+
+def _value(value: Any) -> str:
+    return " and ".join(map(str, value)) if isinstance(value, list) else str(value)
