@@ -22,12 +22,12 @@ from ltkd_cli.models import ModelSpec, Network
 from ltkd_cli.training.loader import Loader, open_loader
 from ltkd_cli.training.loop import Training, begin, train
 from ltkd_cli.training.recipe import Recipe
-from ltkd_cli.views.policy import ViewPolicy
+from ltkd_cli.views.policy import Policy
 
 CLASSES = 10
 VIEWS = 16
 BATCH = 128
-POLICY = ViewPolicy("crop-flip")
+POLICY = Policy("crop-flip")
 RECIPE = Recipe(epochs=1, batch_size=BATCH, schedule="constant")
 
 

@@ -20,7 +20,7 @@ from .events import Computed, Exported
 from .metrics import Scores, score
 from .models import Network
 from .outputs import Outputs
-from .views.policy import ViewPolicy, to_float, view
+from .views.policy import Policy, to_float, view
 
 BATCH = 512
 """Images in one forward pass without gradients."""
@@ -58,7 +58,7 @@ def extract_features(
     image_set: ImageSet,
     rows: Tensor,
     views: int,
-    policy: ViewPolicy,
+    policy: Policy,
     device: torch.device,
     precision: str = "float32",
 ) -> Generator[Computed, None, Tensor]:
@@ -80,7 +80,7 @@ def extract_features(
 def export(
     network: Network,
     image_set: ImageSet,
-    policy: ViewPolicy,
+    policy: Policy,
     writer: CacheWriter,
     device: torch.device,
     precision: str,
@@ -114,7 +114,7 @@ def forward_views(
     image_set: ImageSet,
     rows: Tensor,
     counts: Tensor,
-    policy: ViewPolicy,
+    policy: Policy,
     device: torch.device,
     precision: str,
 ) -> Outputs:
@@ -126,7 +126,7 @@ def forward_views(
     starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
     views = torch.arange(len(pixels)) - starts
     row_of_view = rows.repeat_interleave(counts)
-    drawn = view(pixels.to(device), row_of_view.to(device), views.to(device), policy)
+    drawn = view(pixels.to(device), row_of_view, views, policy)
     return forward(network, drawn, precision)
 
 

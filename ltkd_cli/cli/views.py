@@ -33,12 +33,12 @@ def views(
     from .. import console
     from ..console.contact_sheet import write_contact_sheet
     from ..data import DataSpec, load
-    from ..views.policy import parse_policy
+    from ..views.policy import Policy
 
-    chosen = parse_policy(policy, view_seed) if policy is not None else None
+    chosen = Policy(policy, view_seed) if policy is not None else None
     if spec is not None:
         images["data"] = spec
     data = load(DataSpec(**images), console.decoding)
-    chosen = chosen or parse_policy(data.views, view_seed)
+    chosen = chosen or Policy(data.views, view_seed)
     write_contact_sheet(data.train, chosen, out, count, number)
     console.result(f"{out}: views 0 to {number - 1} of {data.name} by {chosen.spec}")

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, printable
 from .cifar import SETS, load_cifar
 from .coco import read_json
 from .contents import Progress
 from .digits import NAME, load_digits
-from .failures import is_control, printable
+from .failures import is_control
 from .filedata import data_of_splits
 from .folder import find_folder
 from .huggingface import PREFIX, find_dataset, is_dataset

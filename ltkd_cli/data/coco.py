@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
-from .failures import name_some, printable
+from ..errors import DataError, printable
+from .failures import name_some
 from .lists import read_text
 from .table import ONE_LABEL, Table
 

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import DataError
+from ..errors import DataError, printable
 from . import store
 from .imageset import digest
 
@@ -62,14 +62,6 @@ def name_some(items: Sequence[str]) -> str:
     more = len(items) - NAMED_FILES
     shown = ", ".join(printable(item) for item in items[:NAMED_FILES])
     return shown + (f" and {more} more" if more > 0 else "")
-
-
-def printable(text: str) -> str:
-    """The text with what a terminal would obey, or cannot show, written as an escape."""
-    return "".join(
-        letter.encode("unicode_escape").decode() if is_control(letter) else letter
-        for letter in text
-    )
 
 
 def is_control(letter: str) -> bool:

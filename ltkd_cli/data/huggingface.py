@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, DataMismatch
+from ..errors import DataError, DataMismatch, printable
 from .contents import stamp
 from .decode import Encoded
-from .failures import Failure, name_some, printable
+from .failures import Failure, name_some
 from .files import EncodedImages, Listing
 from .imageset import DataSpec
 from .lists import check_file, read_text

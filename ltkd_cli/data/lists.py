@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
-from .failures import name_some, printable
+from ..errors import DataError, printable
+from .failures import name_some
 from .files import Listing
 from .imageset import DataSpec
 from .splits import Splits, check_known, set_name

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, DataMismatch, UsageError
+from ..errors import DataError, DataMismatch, UsageError, printable
 from .arraydata import Labelled, image_set
 from .checks import mark, warnings_of
-from .failures import printable
 from .filedata import LARGEST_SMALL_SIZE, PHOTOGRAPH_SIZE
 from .groups import group_classes
 from .heldout import SPLIT, hold_out

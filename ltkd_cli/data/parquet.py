@@ -6,8 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, UsageError
-from .failures import printable
+from ..errors import DataError, UsageError, printable
 from .manifest import columns_of
 from .table import ONE_LABEL, Table
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
-from .failures import name_some, printable
+from ..errors import DataError, printable
+from .failures import name_some
 from .files import Listing
 from .imageset import DataSpec
 from .lists import check_file, list_beside, name_of, split_named

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
-from .failures import printable
+from ..errors import DataError, printable
 from .lists import read_lines
 from .splits import check_known
 

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..data import ImageSet
 from ..models import Network
-from ..views.policy import ViewPolicy, to_float, view
+from ..views.policy import Policy, to_float, view
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def fixed(features: Features) -> Source:
     return Source(features.labels, values.shape[1], lambda rows, views: values[rows, views])
 
 
-def moving(network: Network, images: ImageSet, policy: ViewPolicy, device: torch.device) -> Source:
+def moving(network: Network, images: ImageSet, policy: Policy, device: torch.device) -> Source:
     """Features by a network whose batch normalisation takes up the statistics of each batch.
 
     It normalises by the batch, as in training; no weight changes, and all other layers work as
@@ -61,7 +61,7 @@ def moving(network: Network, images: ImageSet, policy: ViewPolicy, device: torch
             if isinstance(layer, _BatchNorm):
                 layer.train()
         pixels = images.images.gather(rows).to(device)
-        drawn = view(pixels, rows.to(device), views.to(device), policy)
+        drawn = view(pixels, rows, views, policy)
         with torch.no_grad():
             features: Tensor = network(to_float(drawn))["features"]
         network.eval()

@@ -15,8 +15,8 @@ from ..cache import Cache
 from ..data import ImageSet
 from ..methods.contract import Batch
 from ..outputs import Outputs
-from ..views.jitter import jitter
-from ..views.policy import ViewPolicy, to_float, view
+from ..views.policy import Policy, to_float, view
+from ..views.steps.simclr_jitter import jitter
 from .sampling import Draws, batches_of, draw_epoch
 
 Item = TypeVar("Item")
@@ -32,7 +32,7 @@ class Loader:
     """
 
     image_set: ImageSet
-    policy: ViewPolicy
+    policy: Policy
     caches: tuple[Cache, ...]
     needs: frozenset[str]
     device: torch.device
@@ -97,7 +97,7 @@ class Loader:
             pixels = self._to_device(self.image_set.images.gather(host.rows))
         else:
             pixels = self.pixels[rows]
-        images = to_float(view(pixels, rows, views, self.policy))
+        images = to_float(view(pixels, host.rows, host.views, self.policy))
         if self.jitter_seed is not None:
             images = jitter(images, rows, views, self.jitter_seed)
         teachers = tuple(self._outputs(k, host, device) for k in range(len(self.caches)))
@@ -127,7 +127,7 @@ class Loader:
 
 def open_loader(
     image_set: ImageSet,
-    policy: ViewPolicy,
+    policy: Policy,
     caches: tuple[Cache, ...],
     needs: frozenset[str],
     device: torch.device,

@@ -131,14 +131,6 @@ class Policy:
         return "crop-flip" if self.spec == "crop+flip" else self.spec
 
 
-ViewPolicy = Policy
-
-
-def parse_policy(text: str, seed: int = 0) -> Policy:
-    """The policy that was typed; UsageError with the list of steps where it cannot be read."""
-    return Policy(text, seed)
-
-
 def frame_views(
     sources: Sources, rows: Tensor, views: Tensor, policy: Policy, size: Size
 ) -> Tensor:

@@ -15,7 +15,7 @@ from ltkd_cli.commands import train as training
 from ltkd_cli.commands.prepare import prepare
 from ltkd_cli.data import DataSpec, load
 from ltkd_cli.training.loader import open_loader
-from ltkd_cli.views.policy import ViewPolicy, view
+from ltkd_cli.views.policy import Policy, view
 
 TINY = ("--model", "resnet8", "--evaluate-every", "0", "--precision", "float32")
 VIEWS = 5
@@ -62,7 +62,7 @@ def pixels_of(digits, rows, views):
     """Views as float images [B, 3, H, W], by the view function alone."""
     rows, views = torch.as_tensor(rows), torch.as_tensor(views)
     clean = digits.train.images.gather(rows)
-    return view(clean, rows, views, ViewPolicy("crop-flip", SEED_OF_VIEWS)).float() / 255
+    return view(clean, rows, views, Policy("crop-flip", SEED_OF_VIEWS)).float() / 255
 
 
 def test_h5py_alone_reads_the_teacher_s_outputs_for_every_view(path, digits, teacher):
@@ -90,7 +90,7 @@ def test_view_0_of_the_cache_is_the_clean_image(path, digits, teacher):
 def test_a_batch_is_the_view_s_pixels_with_the_cached_outputs(path, digits, sampler):
     cache = Cache.open(path)
     needs = frozenset({"logits", "features"})
-    policy = ViewPolicy("crop-flip", SEED_OF_VIEWS)
+    policy = Policy("crop-flip", SEED_OF_VIEWS)
     loader = open_loader(digits.train, policy, (cache,), needs, CPU)
     draws = loader.sample_epoch(sampler, seed=4, epoch=1)
     assert set(draws.views.tolist()) == set(range(VIEWS))
@@ -168,7 +168,7 @@ def test_what_is_kept_on_the_device_is_what_is_gathered_step_by_step(path, digit
     """The GPU's way, pixels and outputs held on the device, gives the very same batches."""
     cache = Cache.open(path)
     needs = frozenset({"logits", "features"})
-    policy = ViewPolicy("crop-flip", SEED_OF_VIEWS)
+    policy = Policy("crop-flip", SEED_OF_VIEWS)
     loader = open_loader(digits.train, policy, (cache,), needs, CPU)
     held = {name: cache.tensor(name, CPU) for name in needs}
     draws = loader.sample_epoch("class-balanced", 0, 0)

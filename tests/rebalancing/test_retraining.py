@@ -34,7 +34,7 @@ from ltkd_cli.rebalancing.retraining import (
 from ltkd_cli.rebalancing.strategies import RETRAINED, STRATEGIES
 from ltkd_cli.training.recipe import Recipe
 from ltkd_cli.training.sampling import draw_epoch
-from ltkd_cli.views.policy import ViewPolicy
+from ltkd_cli.views.policy import Policy
 
 CPU = torch.device("cpu")
 ONE_STEP = Recipe(
@@ -238,7 +238,7 @@ def network(digits):
 
 def test_moving_statistics_are_those_of_a_network_in_training(network, digits):
     trained = copy.deepcopy(network).train()
-    source = moving(network, digits, ViewPolicy("none"), CPU)
+    source = moving(network, digits, Policy("none"), CPU)
     rows = torch.arange(0, 64)
     found = source.of(rows, torch.zeros_like(rows))
     with torch.no_grad():
@@ -250,7 +250,7 @@ def test_moving_statistics_are_those_of_a_network_in_training(network, digits):
 
 def test_moving_statistics_change_no_weight_and_leave_the_network_in_evaluation(network, digits):
     before = copy.deepcopy(network.state_dict())
-    source = moving(network, digits, ViewPolicy("crop"), CPU)
+    source = moving(network, digits, Policy("crop"), CPU)
     source.of(torch.arange(64), torch.arange(64))
     changed = {k for k, v in network.state_dict().items() if not torch.equal(v, before[k])}
     assert changed

@@ -9,7 +9,7 @@ from ltkd_cli.models import ModelSpec
 from ltkd_cli.training.loader import open_loader
 from ltkd_cli.training.loop import begin, train
 from ltkd_cli.training.recipe import Recipe
-from ltkd_cli.views.policy import ViewPolicy
+from ltkd_cli.views.policy import Policy
 
 CPU = torch.device("cpu")
 SHORT = Recipe(epochs=3, batch_size=64, learning_rate=0.05, schedule="cosine")
@@ -26,7 +26,7 @@ def start(data, recipe, network=None, device=CPU):
 
 
 def loader_of(data, device=CPU, **options):
-    return open_loader(data.train, ViewPolicy(data.views), (), frozenset(), device, **options)
+    return open_loader(data.train, Policy(data.views), (), frozenset(), device, **options)
 
 
 def run(training, data, recipe, stop=lambda: False, precision="float32"):

@@ -10,10 +10,10 @@ from small_training import CPU
 from ltkd_cli.cache import Cache, CacheWriter, Layout
 from ltkd_cli.errors import CacheDamaged
 from ltkd_cli.training.loader import bytes_to_keep, open_loader
-from ltkd_cli.views.jitter import jitter
-from ltkd_cli.views.policy import ViewPolicy, to_float, view
+from ltkd_cli.views.policy import Policy, to_float, view
+from ltkd_cli.views.steps.simclr_jitter import jitter
 
-POLICY = ViewPolicy("crop-flip")
+POLICY = Policy("crop-flip")
 CLASSES, WIDTH = 10, 4
 LOGITS = frozenset({"logits"})
 

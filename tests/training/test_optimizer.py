@@ -14,7 +14,7 @@ from ltkd_cli.training.loader import open_loader
 from ltkd_cli.training.loop import begin, train
 from ltkd_cli.training.optimizer import build_optimizer
 from ltkd_cli.training.recipe import Recipe
-from ltkd_cli.views.policy import ViewPolicy
+from ltkd_cli.views.policy import Policy
 
 CPU = torch.device("cpu")
 ADAMW = Recipe(epochs=2, batch_size=64, optimizer="adamw", learning_rate=1e-3, weight_decay=0.05)
@@ -73,7 +73,7 @@ def start(data, recipe):
 
 
 def steps(training, data, recipe, stop=lambda: False):
-    loader = open_loader(data.train, ViewPolicy(data.views), (), frozenset(), CPU)
+    loader = open_loader(data.train, Policy(data.views), (), frozenset(), CPU)
     events = train(training, loader, recipe, seed=0, precision="float32", stop=stop)
     return [event for event in events if isinstance(event, Step)]
 

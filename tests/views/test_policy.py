@@ -6,7 +6,7 @@ import torch
 from ltkd_cli.errors import CacheError, CacheMismatch, UsageError
 from ltkd_cli.rng import counter_hash
 from ltkd_cli.views.finding import all_names
-from ltkd_cli.views.policy import POLICIES, Policy, ViewPolicy, parse_policy, view
+from ltkd_cli.views.policy import POLICIES, Policy, view
 
 IMAGES = torch.randint(1, 256, (64, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
 ROWS = torch.arange(64) + 1000
@@ -32,7 +32,7 @@ def slow_view(image, row, number, policy):
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("size", [(32, 32), (16, 16), (24, 40), (8, 8)])
 def test_agrees_with_the_definition_image_by_image(name, size):
-    policy = ViewPolicy(name, seed=3)
+    policy = Policy(name, seed=3)
     images = (
         IMAGES[..., : size[0], : size[1]] if size != (24, 40) else IMAGES.new_ones(64, 3, *size)
     )
@@ -46,11 +46,11 @@ def test_agrees_with_the_definition_image_by_image(name, size):
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_view_zero_is_the_clean_image(name):
-    assert torch.equal(view(IMAGES, ROWS, torch.zeros_like(ROWS), ViewPolicy(name)), IMAGES)
+    assert torch.equal(view(IMAGES, ROWS, torch.zeros_like(ROWS), Policy(name)), IMAGES)
 
 
 def test_does_not_depend_on_the_batch_or_its_order():
-    policy = ViewPolicy("crop-flip")
+    policy = Policy("crop-flip")
     together = view(IMAGES, ROWS, VIEWS, policy)
     order = torch.randperm(64, generator=torch.Generator().manual_seed(1))
     assert torch.equal(view(IMAGES[order], ROWS[order], VIEWS[order], policy), together[order])
@@ -59,10 +59,10 @@ def test_does_not_depend_on_the_batch_or_its_order():
 
 def test_another_seed_or_row_gives_other_pixels():
     numbers = torch.ones_like(ROWS)
-    first = view(IMAGES, ROWS, numbers, ViewPolicy("crop-flip", seed=0))
+    first = view(IMAGES, ROWS, numbers, Policy("crop-flip", seed=0))
     for other in (
-        view(IMAGES, ROWS, numbers, ViewPolicy("crop-flip", seed=1)),
-        view(IMAGES, ROWS + 64, numbers, ViewPolicy("crop-flip", seed=0)),
+        view(IMAGES, ROWS, numbers, Policy("crop-flip", seed=1)),
+        view(IMAGES, ROWS + 64, numbers, Policy("crop-flip", seed=0)),
     ):
         assert (first != other).flatten(1).any(1).float().mean() > 0.9
 
@@ -71,7 +71,7 @@ def test_shifts_and_mirrors_are_uniform():
     pixel = torch.zeros(20_000, 3, 32, 32, dtype=torch.uint8)
     pixel[:, :, 16, 4] = 255
     rows = torch.arange(20_000)
-    seen = view(pixel, rows, torch.ones_like(rows), ViewPolicy("crop-flip"))
+    seen = view(pixel, rows, torch.ones_like(rows), Policy("crop-flip"))
     y, x = seen[:, 0].flatten(1).argmax(1) // 32, seen[:, 0].flatten(1).argmax(1) % 32
     assert sorted(set(y.tolist())) == list(range(12, 21))
     assert torch.bincount(y - 12).float().div(20_000).sub(1 / 9).abs().max() < 0.01
@@ -81,14 +81,14 @@ def test_shifts_and_mirrors_are_uniform():
 def test_is_the_same_on_a_gpu():
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
-    policy = ViewPolicy("crop-flip")
+    policy = Policy("crop-flip")
     there = view(IMAGES.cuda(), ROWS.cuda(), VIEWS.cuda(), policy)
     assert torch.equal(there.cpu(), view(IMAGES, ROWS, VIEWS, policy))
 
 
 def test_frozen_pixels_keep_old_caches_true():
     ramp = torch.arange(3 * 32 * 32).remainder(251).byte().view(1, 3, 32, 32)
-    seen = view(ramp, torch.tensor([14]), torch.tensor([5]), ViewPolicy("crop-flip", seed=1))
+    seen = view(ramp, torch.tensor([14]), torch.tensor([5]), Policy("crop-flip", seed=1))
     weights = torch.arange(3 * 32 * 32).remainder(97)
     assert int((seen.flatten().long() * weights).sum()) == 15868482
 
@@ -113,7 +113,7 @@ def test_frozen_pixels_keep_old_caches_true():
     ],
 )
 def test_every_policy_has_one_spelling_which_reads_as_itself(typed, spec):
-    policy = parse_policy(typed, seed=3)
+    policy = Policy(typed, seed=3)
     assert policy.spec == spec
     assert policy == Policy(spec, 3)
 
