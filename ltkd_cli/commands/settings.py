@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from .. import records
 from ..errors import RunError, UsageError, command
-from ..runs import Run
 from ..training.recipe import Recipe
 from ..training.recipe import check as check_recipe
 
 if TYPE_CHECKING:
     from ..data import DataSpec
+    from ..runs import Run
 
 AUGMENTATIONS = ("none", "jitter")
 """Values of `augment`."""

@@ -110,17 +110,27 @@ def test_killed_at_any_moment_it_is_unfinished_or_whole_and_resumes_to_the_same_
 
 
 def test_a_replaced_cache_is_the_old_or_the_new_one_at_any_moment(folder):
-    seeds = []
-    for moment in range(0, 1000, 4):
+    def seed_left_behind(moment):
+        """Seed of the cache after a replacement was killed at that moment; None if it ended."""
         path = folder / str(moment) / "cache.h5"
         export(path, attributes=example_attributes(view_seed=1))
-        if not killed_at(moment, lambda path=path: slow_export(path, replace=True)):
-            break
+        if not killed_at(moment, lambda: slow_export(path, replace=True)):
+            return None
         cache = Cache.open(path)
         cache.verify()
-        seeds.append(cache.attributes["view_seed"])
-    assert set(seeds) == {1, 0}
-    assert seeds == sorted(seeds, reverse=True)
+        return cache.attributes["view_seed"]
+
+    step = 4
+    seeds = {}
+    for moment in range(0, 1000, step):
+        seeds[moment] = seed_left_behind(moment)
+        if seeds[moment] is None:
+            break
+    for moment in range(max(seeds) - step + 1, max(seeds)):  # few calls follow the rename
+        seeds[moment] = seed_left_behind(moment)
+    left = [seeds[moment] for moment in sorted(seeds) if seeds[moment] is not None]
+    assert set(left) == {1, 0}
+    assert left == sorted(left, reverse=True)
 
 
 SCRIPT = """
