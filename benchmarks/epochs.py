@@ -59,7 +59,7 @@ def training_of(
     caches = (cache,) if cache and method_class.needs else ()
     built = network(student)
     counts = images.class_counts()
-    teachers = tuple(Teacher("ce", 0, _no_features) for _ in caches)
+    teachers = tuple(Teacher(0, _no_features) for _ in caches)
     task = Task(torch.tensor(counts), images.labels, group_classes(counts), built.width, teachers)
     training = begin(built, method_class(task), RECIPE, device)
     loader = open_loader(images, POLICY, caches, method_class.needs, device, resident=resident)

@@ -128,14 +128,7 @@ def teacher_of(cache: Cache) -> Teacher:
         rows = torch.arange(cache.layout.rows)
         return cache.read(rows, torch.zeros_like(rows), frozenset({name}))[name]
 
-    accuracies = _accuracies(cache.attributes["teacher_scores"])
-    return Teacher(
-        method=cache.attributes["teacher_method"],
-        width=cache.layout.width,
-        clean=clean,
-        classes=experts_classes(cache),
-        scores={name: value for name, value in accuracies.items() if value is not None},
-    )
+    return Teacher(cache.layout.width, clean, experts_classes(cache))
 
 
 def experts_classes(cache: Cache) -> tuple[int, ...]:

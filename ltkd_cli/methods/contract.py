@@ -7,7 +7,7 @@ is its name on the command line. `all_names`, `find` and `options` read those fi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -21,16 +21,12 @@ from ..outputs import Outputs
 class Teacher:
     """What a method may know of one teacher before the first batch."""
 
-    method: str
-    """The method that trained it."""
     width: int
     """D of its stored features; 0 where none are stored."""
     clean: Callable[[str], Tensor]
     """Reads one output by name, float32 [N, ...], for view 0 (the clean image) of all rows."""
     classes: tuple[int, ...] = ()
     """The classes it was trained on; empty for all."""
-    scores: dict[str, float] = field(default_factory=dict)
-    """Its test scores by group (`all`, `head`, `medium`, `tail`), in [0, 1]."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ltkd_cli.data.groups import GROUP_NAMES, group_classes
+from ltkd_cli.data.groups import group_classes
 from ltkd_cli.methods.contract import Batch, Task, Teacher
 from ltkd_cli.outputs import Outputs
 
@@ -14,10 +14,8 @@ def _teacher(labels, classes, width, generator):
     features = torch.randn(len(labels), width, generator=generator)
     weights = torch.randn(width, classes, generator=generator)
     return Teacher(
-        method="ce",
         width=width,
         clean={"logits": features @ weights, "features": features}.__getitem__,
-        scores=dict.fromkeys(("all", *GROUP_NAMES), 0.5),
     )
 
 
