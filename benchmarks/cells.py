@@ -18,6 +18,7 @@ from ltkd_cli import runs
 from ltkd_cli.methods.finding import find
 from ltkd_cli.methods.options import options
 from ltkd_cli.training.recipe import Recipe, resolve
+from ltkd_cli.views.policy import Policy
 
 PATHS = ("data", "data_root")
 """Options of the images that may differ between programs that train on the same ones."""
@@ -59,6 +60,8 @@ class Training:
     """Fields of the recipe that are not the preset's."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the method that are not its defaults."""
+    policy: str = ""
+    """The views that `teach` trains on; empty for those of the images, or of the cache."""
     head: str = ""
     """The last layer; empty for the method's own."""
     classes: str = "all"
@@ -68,6 +71,7 @@ class Training:
     def arguments(self) -> list[str]:
         """Its own part of the command line."""
         given = ["--method", self.method]
+        given += ["--policy", self.policy] if self.policy else []
         given += ["--head", self.head] if self.head else []
         given += ["--classes", self.classes] if self.classes != "all" else []
         given += ["--recipe", self.recipe]
@@ -80,7 +84,9 @@ class Training:
     def settings(self) -> dict[str, Any]:
         """What run.json holds of it, with every default."""
         method = find(self.method)
+        views = {"views": Policy(self.policy).name} if self.policy else {}
         return {
+            **views,
             "method": self.method,
             "model": self.model,
             "head": self.head or method.head,
@@ -136,12 +142,14 @@ def distill_from(
     return _training(place, ("distill", *given), name, training, seed, teachers)
 
 
-def export(place: Place, teacher: str) -> Cell:
-    """The cell of a teacher's cache."""
-    path = place.cache(teacher)
+def export(place: Place, teacher: str, policy: str = "", path: Path | None = None) -> Cell:
+    """The cell of a teacher's cache; of the views that it was trained on where none are given."""
+    path = path or place.cache(teacher)
+    own = ("--policy", policy) if policy else ()
     begin = (
         "export-logits", str(place.runs / teacher), "--views", str(place.views),
         "--output", str(path), "--device", place.device, "--precision", place.export_precision,
+        *own,
     )  # fmt: skip
     return Cell(path.name, begin, (), lambda: "done" if path.exists() else "missing", (teacher,))
 

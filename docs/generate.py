@@ -79,6 +79,7 @@ def pages() -> dict[Path, str]:
             "cifar10-lt-short": results_table(kept("cifar10-lt-short")),
             "krdistill-search": search_table(kept("krdistill-search")),
             "fast-paths": fast_paths_table(kept("fast-paths")),
+            "consistency": consistency_table(kept("consistency")),
         },
         ROOT / "docs" / "methods.md": {
             "methods-table": methods_table(),
@@ -142,12 +143,14 @@ def methods_table() -> str:
             needs(method),
             method.sampler,
             teacher(method),
+            method.mixtures or "no",
             linked(short_source(method).rstrip(".")),
         )
         for name in names
         for method in [find(name)]
     )
-    return table(("method", "what it is", "needs", "sampler", "teacher", "source"), rows)
+    columns = ("method", "what it is", "needs", "sampler", "teacher", "mixtures", "source")
+    return table(columns, rows)
 
 
 def methods_in_full() -> str:
@@ -161,8 +164,13 @@ def section(name: str, method: type[Method]) -> str:
     """Everything about one method."""
     notes = NOTES / f"{name}.md"
     facts = table(
-        ("needs", "sampler", "teacher", "head", "several teachers"),
-        [(needs(method), method.sampler, teacher(method), method.head, several_teachers(method))],
+        ("needs", "sampler", "teacher", "head", "several teachers", "mixtures"),
+        [
+            (
+                *(needs(method), method.sampler, teacher(method), method.head),
+                *(several_teachers(method), method.mixtures or "no"),
+            )
+        ],
     )
     parts = (
         f"## {name}",
@@ -328,6 +336,34 @@ def fast_paths_table(students: Sequence[Mapping[str, Any]]) -> str:
         name = f"{path}, less {plain}"
         rows.append((name, str(len(students)), *map(over_seeds, differences)))
     return table(("computed in", "n", *SPLITS), rows)
+
+
+def consistency_table(rows: Mapping[str, Any]) -> str:
+    """Accuracies in percent, and their differences from 16 views with outputs of their own.
+
+    Differences are taken seed by seed, since teacher and student begin alike.
+    """
+    columns = ("row", "n", *SPLITS, "all, less 16 views", "tail, less 16 views")
+    lines = []
+    for name, row in rows.items():
+        runs, same = row["runs"], rows[f"{name.partition(',')[0]}, 16 views"]["runs"]
+        of = {
+            split: [100 * run["scores"][split]["accuracy"] for run in runs.values()]
+            for split in SPLITS
+        }
+        pairs = {
+            split: [
+                100 * (run["scores"][split]["accuracy"] - other["scores"][split]["accuracy"])
+                for run in runs.values()
+                for other in same.values()
+                if run["seed"] == other["seed"] and run is not other
+            ]
+            for split in ("all", "tail")
+        }
+        cells = [over_seeds(values) if values else "-" for values in pairs.values()]
+        accuracies = [over_seeds(of[split]) for split in SPLITS] if runs else ["not run", *"---"]
+        lines.append((name, str(len(runs)), *accuracies, *cells))
+    return table(columns, lines)
 
 
 def results_row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from .events import Computed, Exported
 from .metrics import Scores, score
 from .models import Network
 from .outputs import Outputs
-from .views.policy import Policy, to_float, view
+from .views.policy import Policy, to_float, view, with_partners
 
 BATCH = 512
 """Images in one forward pass without gradients."""
@@ -120,14 +120,20 @@ def forward_views(
 ) -> Outputs:
     """Outputs for the first `counts` [R] views of `rows` [R], the views of a row in a row.
 
-    Each image is read once for all its views.
+    Each image is read once for all its views, and the partners of mixtures beside them.
     """
     pixels = image_set.images.gather(rows).repeat_interleave(counts, 0)
     starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
     views = torch.arange(len(pixels)) - starts
     row_of_view = rows.repeat_interleave(counts)
-    drawn = view(pixels.to(device), row_of_view, views, policy)
-    return forward(network, drawn, precision)
+    drawn = view(pixels.to(device), row_of_view, views, policy.unmixed)
+
+    def gather(partners: Tensor) -> Tensor:
+        return image_set.images.gather(partners).to(device)
+
+    total = len(image_set.labels)
+    seen = with_partners(drawn, gather, row_of_view, views, policy, total)
+    return forward(network, seen.images, precision)
 
 
 def forward(network: Network, pixels: Tensor, precision: str = "float32") -> Outputs:

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
-from .losses import not_negative
+from .contract import BOTH_LABELS, Batch, Method, Task
+from .losses import cross_entropy, not_negative
 
 
 class SimilarityPreserving(Method):
@@ -26,6 +26,7 @@ class SimilarityPreserving(Method):
 
     needs = frozenset({"features"})
     several_teachers = False
+    mixtures = BOTH_LABELS
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class SimilarityPreserving(Method):
         answer = similarities(student["features"])
         target = similarities(batch.teachers[0]["features"])
         return {
-            "label": F.cross_entropy(student["logits"], batch.labels),
+            "label": cross_entropy(student["logits"], batch),
             "similarity": self.weight * F.mse_loss(answer, target),
         }
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from ..data import Data
 from ..data.files import name_some
-from ..errors import DataMismatch, UsageError
+from ..errors import DataMismatch, MethodError, UsageError, command
 from ..events import Warned
+from ..methods.contract import Method
+from ..methods.finding import name_of
 from ..runs import Run
 from ..views.policy import Policy
 
@@ -21,14 +23,27 @@ def warn_of_images(data: Data) -> Iterator[Warned]:
         yield Warned(f"No test image of {data.name} is of class {name_some(absent)}.")
 
 
-def refuse_mixed(policy: Policy) -> None:
-    """UsageError for views that are mixtures of images, which no loader and no cache knows yet."""
-    if policy.is_mixed:
-        others = [step.text for step in policy.steps if step not in policy.mix_steps]
+def check_mixtures(policy: Policy, method: type[Method], classes: str) -> None:
+    """MethodError or UsageError where views mix images and that cannot be trained on.
+
+    `classes` is the group that an expert is trained of, or `all`.
+    """
+    if not policy.is_mixed:
+        return
+    unmixed = policy.unmixed.name
+    if not method.mixtures:
+        raise MethodError(
+            f"Method {name_of(method)} cannot train on mixtures of images, and views of policy "
+            f"{policy.name} are such.",
+            command("export-logits", "--policy", unmixed)
+            if method.needs
+            else f"--policy {unmixed}",
+        )
+    if classes != "all":
         raise UsageError(
-            f"Views of policy {policy.name} mix images, which training and export-logits cannot "
-            "do yet.",
-            f"--policy {'+'.join(others) or 'none'}",
+            f"An expert learns from images of the {classes} classes alone, and views of policy "
+            f"{policy.name} mix them with those of all classes.",
+            f"--policy {unmixed}",
         )
 
 

@@ -28,7 +28,7 @@ from ..inference import evaluate, export
 from ..runs import Run
 from ..training.interrupts import stop_requests
 from ..views.policy import VIEW_VERSION, Policy
-from .checks import check_classes, refuse_mixed
+from .checks import check_classes
 from .identity import setting_of
 from .settings import Settings, with_images
 
@@ -116,7 +116,6 @@ def export_logits(
 def _policy_and_views(own: str, settings: ExportSettings) -> tuple[Policy, int]:
     """As asked for; `own` is the policy that the teacher was trained with."""
     policy = Policy(settings.policy or own, settings.view_seed)
-    refuse_mixed(policy)
     views = settings.views
     if views is None:
         views = DEFAULT_VIEWS if policy.has_views else 1

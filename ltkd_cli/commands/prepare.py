@@ -21,11 +21,12 @@ from ..methods.finding import find, name_of
 from ..methods.options import parse_options
 from ..models import ModelSpec, Network
 from ..splits import GROUP_ALIASES, GROUP_NAMES
+from ..training.recipe import Recipe
 from ..training.recipe import resolve as resolve_recipe
 from ..training.residency import CHOICES as RESIDENT
 from ..views.policy import Policy
 from . import caches as teacher_caches
-from .checks import refuse_mixed, warn_of_images
+from .checks import check_mixtures, warn_of_images
 from .settings import AUGMENTATIONS, Settings, with_images
 
 
@@ -69,6 +70,7 @@ def prepare(
     views, view_seed = given.get("views", ""), 0
     if sources:
         policy = teacher_caches.policy_of(sources)
+        _refuse_mixing(recipe, policy)
         views, view_seed = policy.name, policy.seed
     every = given.get("evaluate_every")
     filled_in = {
@@ -137,8 +139,6 @@ def _check(kind: str, given: dict[str, Any], method: type[Method]) -> None:
     _check_choice("--augment", given.get("augment", "none"), AUGMENTATIONS)
     _check_choice("--resident", given.get("resident", "auto"), RESIDENT)
     _check_choice("--classes", given.get("classes", "all"), ("all", *GROUP_NAMES, *GROUP_ALIASES))
-    if given.get("views"):
-        refuse_mixed(Policy(given["views"]))
 
 
 def _check_choice(option: str, value: str, known: Sequence[str]) -> None:
@@ -179,27 +179,40 @@ def _open(
     """All that the settings name, checked; `caches` are those that teach, opened."""
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
-    if caches and (settings.recipe.mixup or settings.recipe.cutmix):
-        raise MethodError(
-            f"Method {settings.method} cannot train on mixed images: the cache holds the "
-            "teacher's outputs for single images, not for mixtures.",
-            "leave out --mixup and --cutmix",
-        )
+    if settings.views:  # known before any image is decoded
+        check_mixtures(_policy(settings, settings.views), method, settings.classes)
     data = load(settings.data, progress)
     _check_group(settings, data)
     for cache in caches:
         teacher_caches.check(cache, data, method)
-    policy = Policy(settings.views or data.views, settings.view_seed)
-    refuse_mixed(policy)
+    policy = _policy(settings, settings.views or data.views)
+    check_mixtures(policy, method, settings.classes)
     network, built = _build(settings, method, data, caches)
     resolved = replace(
         settings,
         data=data.spec,
         head=network.spec.head,
+        recipe=replace(settings.recipe, mixup=0.0, cutmix=0.0),
         views=policy.name,
         precision=precision,
     )
     return Prepared(resolved, data, caches, built, network, policy, device)
+
+
+def _policy(settings: Settings, views: str) -> Policy:
+    """The policy `views`, with the steps that `--mixup` and `--cutmix` stand for."""
+    return Policy("+".join([views, *settings.recipe.mixing]), settings.view_seed)
+
+
+def _refuse_mixing(recipe: Recipe, policy: Policy) -> None:
+    """UsageError where a student's images are to be mixed, and those of its cache are not."""
+    if steps := recipe.mixing:
+        option = steps[0].partition(":")[0]
+        raise UsageError(
+            f"Students are trained on the views of their cache, of policy {policy.name}, so "
+            f"--{option} cannot be given.",
+            command("export-logits", "--policy", "+".join([policy.unmixed.spec, *steps])),
+        )
 
 
 def _check_group(settings: Settings, data: Data) -> None:

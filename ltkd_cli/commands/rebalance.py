@@ -45,6 +45,7 @@ class _Opened:
     data: Data
     network: Network
     policy: Policy
+    """That of the run, unmixed: a classifier is re-trained on images of one class."""
     device: torch.device
 
     @property
@@ -161,7 +162,8 @@ def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> _Opened:
             f"The training images of {run.name} are not what they were when it was trained.",
             command(run.kind, remark="for a new run"),
         )
-    return _Opened(run, data, network, Policy(settings.views, settings.view_seed), device)
+    policy = Policy(settings.views, settings.view_seed)
+    return _Opened(run, data, network, policy.unmixed, device)
 
 
 def _check_held_out(opened: _Opened, asked: Rebalancing) -> None:

@@ -72,8 +72,15 @@ def resume(
     """
     if run.kind == "rebalance":  # begun by version 0.1, which made the folder first
         run.require_done()
+    settings = Settings.of(run)
+    if settings.recipe.mixing:
+        raise RunError(
+            f"{run.name} mixes the images of each batch with one another, as version 0.1 did, and "
+            "this one cannot go on with it.",
+            command(run.kind, remark="for a new run"),
+        )
     torch.set_num_threads(run.record.get("threads", torch.get_num_threads()))
-    prepared = reopen(Settings.of(run), progress)
+    prepared = reopen(settings, progress)
     _check_unchanged(run, prepared)
     return (yield from _fit(run, prepared, watch or Watch()))
 

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 def print_methods() -> None:
     """A line for every method."""
-    rows = [(method.name, _joined(_needs(method)), method.title) for method in listed()]
-    terminal.table(("method", "reads", "what it is"), rows, words=3)
+    rows = [
+        (method.name, _joined(_needs(method)), _yes(_mixes(method)), method.title)
+        for method in listed()
+    ]
+    terminal.table(("method", "reads", "mixtures", "what it is"), rows, words=4)
+    terminal.note("mixtures: whether it trains on views that mix images, by mixup and cutmix")
     terminal.note(f"formula, options and source of one: {command('methods', 'bkd')}")
 
 
@@ -39,6 +43,7 @@ def print_method(name: str) -> None:
             ("sampling", method.sampler),
             ("teacher trained by", method.teacher if method.needs else "-"),
             ("last layer", method.head),
+            ("mixtures of images", method.mixtures or "no"),
         ],
         to=terminal.STDOUT,
     )
@@ -65,6 +70,7 @@ def _document(name: str) -> dict[str, Any]:
         "sampler": method.sampler,
         "teacher": method.teacher if method.needs else None,
         "head": method.head,
+        "mixtures": method.mixtures or None,
         "source": source_of(method),
         "description": inspect.cleandoc(method.__doc__ or ""),
         "options": [
@@ -80,6 +86,18 @@ def _needs(method: Listed) -> frozenset[str]:
     from ..methods.finding import find
 
     return find(method.name).needs
+
+
+def _mixes(method: Listed) -> bool:
+    if method.mixes is not None:
+        return method.mixes
+    from ..methods.finding import find
+
+    return bool(find(method.name).mixtures)
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
 
 
 def _joined(needs: Iterable[str]) -> str:

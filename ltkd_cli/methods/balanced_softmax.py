@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
-from .losses import log_prior, share
+from .contract import BOTH_LABELS, Batch, Method, Task
+from .losses import cross_entropy, log_prior, share
 
 
 class BalancedSoftmax(Method):
@@ -21,6 +20,8 @@ class BalancedSoftmax(Method):
     Source: Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition",
     NeurIPS 2020 (arXiv:2007.10740).
     """
+
+    mixtures = BOTH_LABELS
 
     log_prior: Tensor
 
@@ -38,4 +39,4 @@ class BalancedSoftmax(Method):
         """`label`: the cross-entropy of the shifted logits, a scalar."""
         shifted = student["logits"] + self.log_prior
         smoothing = self.label_smoothing
-        return {"label": F.cross_entropy(shifted, batch.labels, label_smoothing=smoothing)}
+        return {"label": cross_entropy(shifted, batch, smoothing)}

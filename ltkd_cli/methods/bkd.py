@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
+from .contract import BOTH_LABELS, Batch, Method, Task
 from .losses import (
+    cross_entropy,
     deferred,
     effective_number_weights,
     not_negative,
@@ -34,6 +34,7 @@ class BalancedKnowledgeDistillation(Method):
     """
 
     needs = frozenset({"logits"})
+    mixtures = BOTH_LABELS
 
     class_weights: Tensor
 
@@ -66,6 +67,6 @@ class BalancedKnowledgeDistillation(Method):
         predicted = (student["logits"] / self.temperature).log_softmax(1)
         distance = relative_entropy(target, predicted).mean()
         return {
-            "label": F.cross_entropy(student["logits"], batch.labels),
+            "label": cross_entropy(student["logits"], batch),
             "distillation": self.weight * self.temperature**2 * distance,
         }

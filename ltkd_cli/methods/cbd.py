@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from ..errors import MethodError
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
-from .losses import not_negative, share
+from .contract import BOTH_LABELS, Batch, Method, Task
+from .losses import cross_entropy, not_negative, share
 
 
 class ClassBalancedDistillation(Method):
@@ -33,6 +33,7 @@ class ClassBalancedDistillation(Method):
     needs = frozenset({"features"})
     sampler = "class-balanced"
     head = "cosine:20"
+    mixtures = BOTH_LABELS
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class ClassBalancedDistillation(Method):
         """`label` and `feature`, scalars."""
         target = joint_features(batch.teachers)
         cosine = (F.normalize(student["features"], dim=1) * target).sum(1)
-        label = F.cross_entropy(student["logits"], batch.labels)
+        label = cross_entropy(student["logits"], batch)
         return {
             "label": (1 - self.feature_share) * label,
             "feature": self.feature_share * self.feature_scale * (1 - cosine).mean(),

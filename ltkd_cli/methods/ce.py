@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
-from .losses import share
+from .contract import BOTH_LABELS, Batch, Method, Task
+from .losses import cross_entropy, share
 
 
 class CrossEntropy(Method):
@@ -18,6 +17,8 @@ class CrossEntropy(Method):
     Source: label smoothing as in Szegedy et al., "Rethinking the Inception Architecture for
     Computer Vision", CVPR 2016 (arXiv:1512.00567).
     """
+
+    mixtures = BOTH_LABELS
 
     def __init__(
         self,
@@ -31,6 +32,4 @@ class CrossEntropy(Method):
     def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`label`: the cross-entropy, a scalar."""
         smoothing = self.label_smoothing
-        return {
-            "label": F.cross_entropy(student["logits"], batch.labels, label_smoothing=smoothing)
-        }
+        return {"label": cross_entropy(student["logits"], batch, smoothing)}

@@ -7,7 +7,7 @@ from typing import Annotated, get_args
 from torch import Tensor
 
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
+from .contract import BOTH_LABELS, Batch, Method, Task
 from .losses import (
     Normaliser,
     deferred,
@@ -24,11 +24,14 @@ class ClassBalanced(Method):
     w_c is (1 - beta) / (1 - beta^n_c), scaled to sum to C. The authors' code divides the sum
     over a batch by the number of samples B. That of LDAM-DRW and BagofTricks-LT, which defers
     the weights, divides by the sum of the batch's weights: on CIFAR-10-LT at imbalance 100
-    gradients are then six times as large. `normalise_by` chooses.
+    gradients are then six times as large. `normalise_by` chooses; in either sum a mixture of two
+    images counts as one of either label, by their shares.
 
     Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019
     (arXiv:1901.05555); deferred weights: Cao et al., NeurIPS 2019 (arXiv:1906.07413).
     """
+
+    mixtures = BOTH_LABELS
 
     class_weights: Tensor
 
@@ -61,5 +64,6 @@ class ClassBalanced(Method):
     def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`label`: the weighted cross-entropy, a scalar."""
         weights = deferred(self.class_weights, batch.progress, self.from_progress)
-        logits, labels = student["logits"], batch.labels
-        return {"label": weighted_cross_entropy(logits, labels, weights, self.normalise_by)}
+        logits = student["logits"]
+        loss = weighted_cross_entropy(lambda labels: logits, batch, weights, self.normalise_by)
+        return {"label": loss}

@@ -50,6 +50,21 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Partners:
+    """The other images in the mixtures of a batch, one for each of its images.
+
+    An image that is not mixed is its own partner, with a share of 1.
+    """
+
+    labels: Tensor
+    """int64 [B]."""
+    rows: Tensor
+    """Rows in the training set, int64 [B]."""
+    shares: Tensor
+    """The image's own share of its mixture, float32 [B] in [0, 1]; the rest is its partner's."""
+
+
+@dataclass(frozen=True)
 class Batch:
     """One step's training data: exactly what the method declared, for the same views."""
 
@@ -61,6 +76,8 @@ class Batch:
     """Each teacher's outputs for the very same pixels; float32."""
     progress: Tensor
     """Share of the training that lies behind, in [0, 1); float64 scalar tensor."""
+    partners: Partners | None = None
+    """With whom the images are mixed; None where the view policy mixes none."""
 
     @property
     def teacher_logits(self) -> Tensor:
@@ -68,6 +85,10 @@ class Batch:
         if len(self.teachers) == 1:
             return self.teachers[0]["logits"]
         return torch.stack([outputs["logits"] for outputs in self.teachers]).mean(0)
+
+
+BOTH_LABELS = "both labels, by their shares"
+"""What mixtures are to a method that knows labels in nothing but a mean over images."""
 
 
 class Method(nn.Module):
@@ -85,6 +106,12 @@ class Method(nn.Module):
     """Whether more than one cache makes sense."""
     takes_experts: ClassVar[bool] = False
     """Whether it knows what to do with teachers that learned some of the classes only."""
+    mixtures: ClassVar[str] = ""
+    """What mixtures of two images are to it; empty where it cannot train on them.
+
+    A method that says so reads the `partners` of a batch, and its loss is then that of both
+    labels. The teachers' outputs are those for the mixture, and need no weighting.
+    """
 
     def __init__(self, task: Task) -> None:
         super().__init__()

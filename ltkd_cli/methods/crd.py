@@ -33,6 +33,8 @@ class ContrastiveDistillation(Method):
     fewer than K), as a hash of seed, progress and row. Memory: 1 kB for every training
     image, and a few matrices [B, N].
 
+    Mixtures of images are refused: what is remembered is of one image and its class.
+
     Source: Tian et al., "Contrastive Representation Distillation", ICLR 2020
     (arXiv:1910.10699), with the defaults of mdistiller.
     """

@@ -6,11 +6,10 @@ from typing import Annotated
 
 from torch import Tensor
 from torch.linalg import vector_norm
-from torch.nn import functional as F
 
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
-from .losses import not_negative, positive
+from .contract import BOTH_LABELS, Batch, Method, Task
+from .losses import cross_entropy, not_negative, positive
 
 EPSILON = 1e-8
 """Added to the product of two lengths, so that constant vectors correlate 0 with any other."""
@@ -31,6 +30,7 @@ class RelationDistillation(Method):
     """
 
     needs = frozenset({"logits"})
+    mixtures = BOTH_LABELS
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class RelationDistillation(Method):
         target = (batch.teacher_logits / self.temperature).softmax(1)
         predicted = (student["logits"] / self.temperature).softmax(1)
         return {
-            "label": F.cross_entropy(student["logits"], batch.labels),
+            "label": cross_entropy(student["logits"], batch),
             "inter-class": self.inter_weight * (1 - correlation(target, predicted, 1).mean()),
             "intra-class": self.intra_weight * (1 - correlation(target, predicted, 0).mean()),
         }

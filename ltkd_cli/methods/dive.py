@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
-from .losses import log_prior, positive, relative_entropy, share
+from .contract import BOTH_LABELS, Batch, Method, Task
+from .losses import cross_entropy, log_prior, positive, relative_entropy, share
 
 
 class DistillingVirtualExamples(Method):
@@ -26,6 +25,7 @@ class DistillingVirtualExamples(Method):
 
     needs = frozenset({"logits"})
     teacher = "balanced-softmax"
+    mixtures = BOTH_LABELS
 
     log_prior: Tensor
 
@@ -54,7 +54,7 @@ class DistillingVirtualExamples(Method):
         target = (batch.teacher_logits / self.teacher_temperature).log_softmax(1)
         predicted = (student["logits"] / self.temperature).log_softmax(1)
         distance = relative_entropy(target, predicted).mean()
-        label = F.cross_entropy(student["logits"] + self.log_prior, batch.labels)
+        label = cross_entropy(student["logits"] + self.log_prior, batch)
         return {
             "label": (1 - self.weight) * label,
             "distillation": self.weight * self.temperature**2 * distance,

@@ -6,11 +6,18 @@ from typing import Annotated
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..outputs import Outputs
 from .contract import Batch, Method, Task
-from .losses import not_negative, positive, relative_entropy, share, standardise
+from .losses import (
+    cross_entropy,
+    label_means,
+    not_negative,
+    positive,
+    relative_entropy,
+    share,
+    standardise,
+)
 
 FIRST_STEP = 1 / 20
 """Strength at the start of the warm-up: the authors' first of 20 epochs."""
@@ -22,7 +29,8 @@ class DecoupledDistillation(Method):
     b [B, 2] is (p_y, 1 - p_y) at temperature T, u [B, C-1] the softmax over the classes that
     are not the label; KL is the mean over samples. With beta = 1 - p_y of the teacher,
     sample by sample, and alpha 1 this would be plain KD. With two classes the second term
-    is 0.
+    is 0. A mixture is split at either label, and both splits count by their shares, so that
+    with the same beta it would be plain KD, too.
 
     The warm-up m rises from 1/20 to 1 over the first `warmup` share of the training. The
     authors' m is min(epoch / 20, 1), counted from 1, in 240 epochs; this one meets it where
@@ -36,6 +44,7 @@ class DecoupledDistillation(Method):
     """
 
     needs = frozenset({"logits"})
+    mixtures = "split at both labels, by their shares"
 
     def __init__(
         self,
@@ -64,14 +73,13 @@ class DecoupledDistillation(Method):
 
     def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`label`, `target-class` and `other-classes`, scalars."""
-        label, others = divergences(
-            self._soft(batch.teacher_logits), self._soft(student["logits"]), batch.labels
-        )
-        strength = self.temperature**2 * self._warmup(batch.progress).to(label.dtype)
+        taught, predicted = self._soft(batch.teacher_logits), self._soft(student["logits"])
+        target, others = label_means(lambda labels: divergences(taught, predicted, labels), batch)
+        strength = self.temperature**2 * self._warmup(batch.progress).to(target.dtype)
         return {
-            "label": F.cross_entropy(student["logits"], batch.labels),
-            "target-class": strength * self.target_weight * label.mean(),
-            "other-classes": strength * self.others_weight * others.mean(),
+            "label": cross_entropy(student["logits"], batch),
+            "target-class": strength * self.target_weight * target,
+            "other-classes": strength * self.others_weight * others,
         }
 
     def _soft(self, logits: Tensor) -> Tensor:

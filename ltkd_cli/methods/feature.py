@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
-from .losses import not_negative
+from .contract import BOTH_LABELS, Batch, Method, Task
+from .losses import cross_entropy, not_negative
 from .projector import seeded_linear
 
 
@@ -28,6 +28,7 @@ class FeatureRegression(Method):
 
     needs = frozenset({"features"})
     several_teachers = False
+    mixtures = BOTH_LABELS
 
     def __init__(
         self,
@@ -43,6 +44,6 @@ class FeatureRegression(Method):
         """`label` and `feature`, scalars."""
         matched = self.projector(student["features"])
         return {
-            "label": F.cross_entropy(student["logits"], batch.labels),
+            "label": cross_entropy(student["logits"], batch),
             "feature": self.weight * F.mse_loss(matched, batch.teachers[0]["features"]),
         }

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
-from .losses import not_negative
+from .contract import BOTH_LABELS, Batch, Method, Task
+from .losses import label_mean, not_negative
 
 
 class Focal(Method):
@@ -23,6 +23,8 @@ class Focal(Method):
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017
     (arXiv:1708.02002).
     """
+
+    mixtures = BOTH_LABELS
 
     def __init__(
         self,
@@ -39,8 +41,13 @@ class Focal(Method):
 
     def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`label`: the focal loss, a scalar."""
-        surprise = F.cross_entropy(student["logits"], batch.labels, reduction="none")
+        logits = student["logits"]
+        return {"label": label_mean(lambda labels: self._losses(logits, labels), batch)}
+
+    def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of each image [B], from logits [B, C] and labels [B]."""
+        surprise = F.cross_entropy(logits, labels, reduction="none")
         doubt = -torch.expm1(-surprise)
         # A power below 1 has no gradient at a doubt of exactly 0.
         doubt = doubt.clamp(min=torch.finfo(doubt.dtype).tiny)
-        return {"label": (doubt**self.gamma * surprise).mean()}
+        return doubt**self.gamma * surprise

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
-from .losses import divergence, not_negative, positive, standardise
+from .contract import BOTH_LABELS, Batch, Method, Task
+from .losses import cross_entropy, divergence, not_negative, positive, standardise
 
 
 class KnowledgeDistillation(Method):
@@ -24,6 +23,7 @@ class KnowledgeDistillation(Method):
     """
 
     needs = frozenset({"logits"})
+    mixtures = BOTH_LABELS
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class KnowledgeDistillation(Method):
 
     def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`label` and `distillation`, scalars."""
-        label = F.cross_entropy(student["logits"], batch.labels)
+        label = cross_entropy(student["logits"], batch)
         distillation = self.temperature**2 * self._divergence(student, batch)
         return {
             "label": self.label_weight * label,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal, get_args
 
 import torch
@@ -12,7 +13,9 @@ from ..outputs import Outputs
 from .contract import Batch, Method, Task
 from .etf import balanced_frame, procrustes
 from .losses import (
+    cross_entropy,
     effective_number_weights,
+    label_mean,
     log_prior,
     not_negative,
     one_of,
@@ -48,6 +51,9 @@ class KnowledgeRectificationDistillation(Method):
     largest class keeps the teacher's, the rarest goes furthest. P is linear, thrown away
     after training, and only there where the widths differ.
 
+    What the teacher says of a mixture is rectified for either label, with its w_y and anchor,
+    and all three terms are those of both labels by their shares.
+
     Every part can be switched off; with all of them off it is CE + a T^2 KL.
 
     Source: after Huang et al., "Learn from Balance: Rectifying Knowledge Transfer for
@@ -56,6 +62,7 @@ class KnowledgeRectificationDistillation(Method):
 
     needs = frozenset({"logits", "features"})
     several_teachers = False
+    mixtures = "rectified for both labels, by their shares"
 
     prior_shift: Tensor
     class_weights: Tensor
@@ -99,22 +106,25 @@ class KnowledgeRectificationDistillation(Method):
     def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`label`, `distillation` and, unless its weight is 0, `representation`; scalars."""
         terms = {
-            "label": F.cross_entropy(student["logits"], batch.labels),
+            "label": cross_entropy(student["logits"], batch),
             "distillation": self.logit_weight * self._distillation(student["logits"], batch),
         }
         if self.representation is not None:
-            taught = batch.teachers[0]["features"]
-            distance = self.representation(student["features"], taught, batch.labels)
+            distances = self.representation(student["features"], batch.teachers[0]["features"])
+            distance = label_mean(distances, batch)
             terms["representation"] = self.representation_weight * distance
         return terms
 
     def _distillation(self, logits: Tensor, batch: Batch) -> Tensor:
-        target = batch.teacher_logits
-        if self.exchange:
-            target = exchange_with_label(target, batch.labels)
-        target = ((target - self.prior_shift) / self.temperature).log_softmax(1)
-        distance = relative_entropy(target, (logits / self.temperature).log_softmax(1))
-        return self.temperature**2 * (self.class_weights[batch.labels] * distance).mean()
+        taught = batch.teacher_logits
+        predicted = (logits / self.temperature).log_softmax(1)
+
+        def distances(labels: Tensor) -> Tensor:
+            target = exchange_with_label(taught, labels) if self.exchange else taught
+            target = ((target - self.prior_shift) / self.temperature).log_softmax(1)
+            return self.class_weights[labels] * relative_entropy(target, predicted)
+
+        return self.temperature**2 * label_mean(distances, batch)
 
 
 class _BalancedRepresentation(nn.Module):
@@ -137,13 +147,17 @@ class _BalancedRepresentation(nn.Module):
         if task.student_width != teacher.width:
             self.projector = seeded_linear(task.student_width, teacher.width, task.seed)
 
-    def forward(self, features: Tensor, taught: Tensor, labels: Tensor) -> Tensor:
-        """Features [B, D'] of the student, [B, D] of the teacher, labels [B] -> scalar."""
-        pull = self.pulls[labels]
-        own = self.means[labels] if self.of_class else F.normalize(taught, dim=1)
-        target = F.normalize((1 - pull) * own + pull * self.anchors[labels], dim=1)
+    def forward(self, features: Tensor, taught: Tensor) -> Callable[[Tensor], Tensor]:
+        """From features [B, D'] of the student, [B, D] of the teacher: labels [B] -> [B]."""
         unit = F.normalize(self.projector(features), dim=1)
-        return (1 - (unit * target).sum(1)).mean()
+
+        def distances(labels: Tensor) -> Tensor:
+            pull = self.pulls[labels]
+            own = self.means[labels] if self.of_class else F.normalize(taught, dim=1)
+            target = F.normalize((1 - pull) * own + pull * self.anchors[labels], dim=1)
+            return 1 - (unit * target).sum(1)
+
+        return distances
 
 
 def exchange_with_label(logits: Tensor, labels: Tensor) -> Tensor:

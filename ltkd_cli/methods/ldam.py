@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
+from .contract import BOTH_LABELS, Batch, Method, Task
 from .losses import (
     Normaliser,
     deferred,
@@ -38,6 +38,7 @@ class LabelDistributionAwareMargin(Method):
     """
 
     head = f"cosine:{SCALE:g}"
+    mixtures = BOTH_LABELS
 
     margins: Tensor
     class_weights: Tensor
@@ -75,7 +76,8 @@ class LabelDistributionAwareMargin(Method):
         """`label`: the weighted cross-entropy of the lowered logits, a scalar."""
         weights = deferred(self.class_weights, batch.progress, self.from_progress)
         classes = torch.arange(len(weights), device=weights.device)
-        is_label = classes == batch.labels[:, None]
-        lowered = student["logits"] - is_label * self.margins
-        loss = weighted_cross_entropy(lowered, batch.labels, weights, self.normalise_by)
-        return {"label": loss}
+
+        def lowered(labels: Tensor) -> Tensor:
+            return student["logits"] - (classes == labels[:, None]) * self.margins
+
+        return {"label": weighted_cross_entropy(lowered, batch, weights, self.normalise_by)}

@@ -6,12 +6,11 @@ from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..data.groups import GROUP_NAMES
 from ..outputs import Outputs
 from .contract import Batch, Method, Task
-from .losses import divergence, not_negative, positive
+from .losses import cross_entropy, divergence, not_negative, positive
 
 FULL_WEIGHT_BELOW = 0.3
 """Share of an expert's accuracy up to which the student follows it with full weight."""
@@ -43,7 +42,8 @@ class MultipleExperts(Method):
     to [f, 1]: f is the mean number of images of a low-shot class over that of a class of the
     group, so low-shot images count fully from the beginning. On ImageNet-LT that is 12/230
     for many-shot and 12/53 for medium-shot classes, as in the authors' code, which in the
-    second half goes on to 2 less the start; here it stops at 1.
+    second half goes on to 2 less the start; here it stops at 1. A mixture starts between its
+    two images, and counts as one of either in the accuracies, by their shares.
 
     The authors draw four images of a class in a row; here it is one.
 
@@ -54,6 +54,7 @@ class MultipleExperts(Method):
     needs = frozenset({"logits"})
     sampler = "class-balanced"
     takes_experts = True
+    mixtures = "both labels and starting weights, by their shares"
 
     starts: Tensor
 
@@ -88,18 +89,25 @@ class MultipleExperts(Method):
         logits_of = [expert.logits(batch) for expert in experts]
         logits = student["logits"]
         if self.curriculum:
-            logits = logits * curriculum_weights(self.starts[batch.rows], batch.progress)[:, None]
+            logits = logits * curriculum_weights(self._starts(batch), batch.progress)[:, None]
         distillation = logits.new_zeros(())
         for expert, taught in zip(experts, logits_of, strict=True):
             distance = divergence(taught, logits[:, expert.classes], self.temperature)
             distillation = distillation + self._weight_of(expert) * distance
         if self.training:
             for expert, taught in zip(experts, logits_of, strict=True):
-                expert.count(taught, student["logits"].detach(), batch.labels)
+                expert.count(taught, student["logits"].detach(), batch)
         return {
-            "label": F.cross_entropy(logits, batch.labels),
+            "label": cross_entropy(logits, batch),
             "experts": self.weight * distillation,
         }
+
+    def _starts(self, batch: Batch) -> Tensor:
+        """Weight [B] that each image starts with."""
+        own, partners = self.starts[batch.rows], batch.partners
+        if partners is None:
+            return own
+        return own + (1 - partners.shares) * (self.starts[partners.rows] - own)
 
     def _weight_of(self, expert: _Expert) -> Tensor | float:
         return expert.weight() if self.adaptive else 1.0
@@ -142,11 +150,18 @@ class _Expert(nn.Module):
         ratio = self.correct[0] / self.correct[1].clamp(min=smallest)
         return ((1 - ratio) / (1 - FULL_WEIGHT_BELOW)).clamp(0, 1)
 
-    def count(self, taught: Tensor, logits: Tensor, labels: Tensor) -> None:
+    def count(self, taught: Tensor, logits: Tensor, batch: Batch) -> None:
         """Adds a batch to the running counts of correct predictions on the expert's classes."""
+        new, partners = self._correct(taught, logits, batch.labels), batch.partners
+        if partners is not None:
+            theirs = self._correct(taught, logits, partners.labels)
+            new = new * partners.shares + theirs * (1 - partners.shares)
+        self.correct.mul_(TALLY_DECAY).add_(new.sum(1))
+
+    def _correct(self, taught: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """Whether the student and the expert are right on the expert's classes: bool [2, B]."""
         right = torch.stack([logits.argmax(1) == labels, taught.argmax(1) == self.place[labels]])
-        new = (right & self.knows(labels)).sum(1)
-        self.correct.mul_(TALLY_DECAY).add_(new)
+        return right & self.knows(labels)
 
 
 def starting_weights(task: Task, experts: list[_Expert]) -> Tensor:

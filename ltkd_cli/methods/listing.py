@@ -23,6 +23,8 @@ class Listed:
     """First line of the file's docstring, without its full stop."""
     needs: frozenset[str] | None
     """What it reads from a cache; None where its class inherits that."""
+    mixes: bool | None
+    """Whether it trains on mixtures of images; None where its class inherits that."""
 
 
 def all_names() -> list[str]:
@@ -46,15 +48,35 @@ def _files() -> dict[str, Path]:
 def _listed(name: str, file: Path) -> Listed:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     title = (ast.get_docstring(tree) or "").split("\n")[0].rstrip(".")
-    return Listed(name, title, _needs(tree))
-
-
-def _needs(tree: ast.Module) -> frozenset[str] | None:
-    """The texts in the class attribute `needs`, which is a set of constants."""
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    return Listed(name, title, _needs(classes), _mixes(classes))
+
+
+def _needs(classes: list[ast.ClassDef]) -> frozenset[str] | None:
+    """The texts in the class attribute `needs`, which is a set of constants."""
+    value = _assigned(classes, "needs")
+    if value is None:
+        return frozenset() if _is_first(classes) else None
+    constants = (node for node in ast.walk(value) if isinstance(node, ast.Constant))
+    return frozenset(str(constant.value) for constant in constants)
+
+
+def _mixes(classes: list[ast.ClassDef]) -> bool | None:
+    """Whether the class attribute `mixtures` says anything."""
+    value = _assigned(classes, "mixtures")
+    if value is None:
+        return False if _is_first(classes) else None
+    return not (isinstance(value, ast.Constant) and not value.value)
+
+
+def _assigned(classes: list[ast.ClassDef], name: str) -> ast.expr | None:
+    """What a class attribute is set to."""
     for line in (line for node in classes for line in node.body):
-        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "needs":
-            constants = (node for node in ast.walk(line.value) if isinstance(node, ast.Constant))
-            return frozenset(str(constant.value) for constant in constants)
-    bases = {ast.unparse(base) for node in classes for base in node.bases}
-    return frozenset() if "Method" in bases else None
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == name:
+            return line.value
+    return None
+
+
+def _is_first(classes: list[ast.ClassDef]) -> bool:
+    """Whether the class inherits from Method alone."""
+    return "Method" in {ast.unparse(base) for node in classes for base in node.bases}

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
-from .losses import log_prior, not_negative
+from .contract import BOTH_LABELS, Batch, Method, Task
+from .losses import cross_entropy, log_prior, not_negative
 
 
 class LogitAdjustment(Method):
@@ -22,6 +21,8 @@ class LogitAdjustment(Method):
     Source: Menon et al., "Long-tail Learning via Logit Adjustment", ICLR 2021
     (arXiv:2007.07314).
     """
+
+    mixtures = BOTH_LABELS
 
     log_prior: Tensor
 
@@ -38,4 +39,4 @@ class LogitAdjustment(Method):
     def forward(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`label`: the cross-entropy of the shifted logits, a scalar."""
         shifted = student["logits"] + self.strength * self.log_prior
-        return {"label": F.cross_entropy(shifted, batch.labels)}
+        return {"label": cross_entropy(shifted, batch)}

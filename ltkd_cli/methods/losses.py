@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import MethodError
+from .contract import Batch
 
 STANDARDISE_EPSILON = 1e-7
 """Keeps logits that are all equal finite when they are divided by their spread."""
@@ -88,17 +90,69 @@ def standardise(logits: Tensor) -> Tensor:
     return (logits - logits.mean(1, keepdim=True)) / (spread + STANDARDISE_EPSILON)
 
 
-def weighted_cross_entropy(
-    logits: Tensor, labels: Tensor, weights: Tensor, normalise_by: str
-) -> Tensor:
-    """Sum over samples of w_y CE(z, y), divided as `normalise_by` names it; a scalar.
+def label_mean(losses: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
+    """Mean over images of their labels' losses, a scalar; `losses` gives [B] for labels [B].
 
-    `batch-size` divides by B, `batch-weights` by the sum of the batch's w_y; from logits
-    [B, C], labels [B] and class weights [C].
+    Of a mixture it is s l(y) + (1 - s) l(y'), of both labels by their shares.
     """
-    if normalise_by == "batch-weights":
-        return F.cross_entropy(logits, labels, weight=weights)
-    return (weights[labels] * F.cross_entropy(logits, labels, reduction="none")).mean()
+    (mean,) = label_means(lambda labels: (losses(labels),), batch)
+    return mean
+
+
+def label_means(losses: Callable[[Tensor], tuple[Tensor, ...]], batch: Batch) -> tuple[Tensor, ...]:
+    """The same for several losses [B] that are computed together."""
+    own = losses(batch.labels)
+    means = tuple(each.mean() for each in own)
+    if batch.partners is None:
+        return means
+    theirs, rest = losses(batch.partners.labels), 1 - batch.partners.shares
+    changes = [rest * (other - each) for each, other in zip(own, theirs, strict=True)]
+    return tuple(mean + change.mean() for mean, change in zip(means, changes, strict=True))
+
+
+def cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
+    """Mean over images of CE(z, y), from logits z [B, C]; a scalar.
+
+    Of a mixture it is that of both labels by their shares, as for `label_mean`.
+
+    Source: of mixtures, Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018
+    (arXiv:1710.09412).
+    """
+    mean = F.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
+    if batch.partners is None:
+        return mean
+    own, theirs = (
+        F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+        for labels in (batch.labels, batch.partners.labels)
+    )
+    return mean + ((1 - batch.partners.shares) * (theirs - own)).mean()
+
+
+def weighted_cross_entropy(
+    logits_for: Callable[[Tensor], Tensor], batch: Batch, weights: Tensor, normalise_by: str
+) -> Tensor:
+    """Sum over images of w_y CE(z, y), divided as `normalise_by` names it; a scalar.
+
+    `batch-size` divides by B, `batch-weights` by the sum of the batch's w_y. The class weights
+    are [C]; `logits_for` gives logits [B, C], which may depend on the labels [B]. A mixture
+    counts as an image of either label, by their shares, in both sums.
+    """
+
+    def losses(labels: Tensor) -> Tensor:
+        return weights[labels] * F.cross_entropy(logits_for(labels), labels, reduction="none")
+
+    if normalise_by == "batch-size":
+        return label_mean(losses, batch)
+    labels, partners = batch.labels, batch.partners
+    mean = F.cross_entropy(logits_for(labels), labels, weight=weights)
+    if partners is None:
+        return mean
+    # (N + n) / (W + w) in the form N / W + ..., so that shares of 1 leave N / W bit for bit.
+    rest, own = 1 - partners.shares, weights[labels]
+    added_losses = rest * (losses(partners.labels) - losses(labels))
+    added_weights = rest * (weights[partners.labels] - own)
+    added = (added_losses - mean * added_weights).sum()
+    return mean + added / (own + added_weights).sum()
 
 
 def positive(option: str, value: float) -> float:

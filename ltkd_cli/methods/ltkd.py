@@ -7,12 +7,11 @@ from typing import Annotated
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..data.groups import GROUP_NAMES, group_classes
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
-from .losses import not_negative, positive, relative_entropy
+from .contract import BOTH_LABELS, Batch, Method, Task
+from .losses import cross_entropy, not_negative, positive, relative_entropy
 
 
 class LongTailedDistillation(Method):
@@ -34,6 +33,7 @@ class LongTailedDistillation(Method):
     """
 
     needs = frozenset({"logits"})
+    mixtures = BOTH_LABELS
 
     by_group: Tensor
 
@@ -69,7 +69,7 @@ class LongTailedDistillation(Method):
         predicted = self._groups(student["logits"])
         scale = self.temperature**2
         return {
-            "label": F.cross_entropy(student["logits"], batch.labels),
+            "label": cross_entropy(student["logits"], batch),
             "between-groups": scale * self.between_weight * self._between(teacher, predicted),
             "within-groups": scale * self.within_weight * self._within(teacher, predicted),
         }

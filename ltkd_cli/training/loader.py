@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..cache import Cache
 from ..data import ImageSet
-from ..methods.contract import Batch
+from ..methods.contract import Batch, Partners
 from ..outputs import Outputs
-from ..views.policy import Policy, to_float, view
+from ..views.policy import Policy, render, to_float, view
 from ..views.steps.simclr_jitter import jitter
 from .sampling import Draws, batches_of, draw_epoch
 
@@ -93,15 +93,28 @@ class Loader:
     def _batch(self, host: Draws, device: Draws, progress: Tensor) -> tuple[Tensor, Batch]:
         """The batch of the same rows and views, once on the host and once on the device."""
         rows, views = device.rows, device.views
-        if self.pixels is None:
-            pixels = self._to_device(self.image_set.images.gather(host.rows))
-        else:
-            pixels = self.pixels[rows]
-        images = to_float(view(pixels, host.rows, host.views, self.policy))
+        seen, partners = self._seen(host, rows)
+        images = to_float(seen)
         if self.jitter_seed is not None:
             images = jitter(images, rows, views, self.jitter_seed)
         teachers = tuple(self._outputs(k, host, device) for k in range(len(self.caches)))
-        return images, Batch(self.labels[rows], rows, teachers, progress)
+        return images, Batch(self.labels[rows], rows, teachers, progress, partners)
+
+    def _seen(self, host: Draws, rows: Tensor) -> tuple[Tensor, Partners | None]:
+        """The views uint8 [B, 3, H, W] of rows on the device, and with whom they are mixed."""
+        if not self.policy.is_mixed:
+            pixels = self._gather(host.rows) if self.pixels is None else self.pixels[rows]
+            return view(pixels, host.rows, host.views, self.policy), None
+        total = len(self.image_set.labels)
+        seen = render(self._gather, host.rows, host.views, self.policy, total)
+        others, shares = (self._to_device(part) for part in (seen.partner_rows, seen.shares))
+        return seen.images, Partners(self.labels[others], others, shares)
+
+    def _gather(self, rows: Tensor) -> Tensor:
+        """Pixels on the device of rows on the host."""
+        if self.pixels is None:
+            return self._to_device(self.image_set.images.gather(rows))
+        return self.pixels[self._to_device(rows)]
 
     def _outputs(self, k: int, host: Draws, device: Draws) -> Outputs:
         """What cache `k` holds for the batch, float32 on the device."""

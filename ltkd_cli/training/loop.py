@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ from ..outputs import Outputs
 from .averaging import update_average
 from .divergence import LossCheck
 from .loader import Loader
-from .mixing import mix
 from .optimizer import build_optimizer
 from .recipe import Recipe
 from .sampling import batches_of, whole_batches
@@ -118,14 +117,10 @@ def train(
         source = loader.batches(sampled, recipe.batch_size, first, epoch, recipe.epochs)
         for number, (images, batch) in enumerate(watch.timed(source), first):
             _set_learning_rate(optimizer, recipe.learning_rate_at(epoch + number / batches))
-            images, partner_labels, share = mix(images, batch, recipe, (seed, epoch, number))
 
             with devices.autocast(images.device, precision):
                 outputs = _in_float32(training.forward(images))
             terms = method(outputs, batch)
-            if share < 1:  # mixed images: the terms for both labels, by their shares
-                other = method(outputs, replace(batch, labels=partner_labels))
-                terms = {name: share * terms[name] + (1 - share) * other[name] for name in terms}
             loss = torch.stack(list(terms.values())).sum()
             losses.add(loss, number)
             loss = loss / _batches_in_step(number, batches, recipe.accumulate)

@@ -9,6 +9,10 @@ from typing import Annotated, Any
 
 from ..errors import UsageError, command
 
+MIXING = ("mixup", "cutmix")
+"""Fields that stand for steps of the view policy. The settings of a run have the steps there and
+0 here; where they have more, version 0.1 mixed the images of each batch with one another."""
+
 SCHEDULES = ("step", "cosine", "constant")
 OPTIMIZERS = ("sgd", "adamw")
 
@@ -41,8 +45,15 @@ class Recipe:
     average_decay: Annotated[
         float, "decay of an exponential moving average of the weights, which is kept; 0 for none"
     ] = 0.0
-    mixup: Annotated[float, "alpha of mixup, for methods without a teacher; 0 for none"] = 0.0
-    cutmix: Annotated[float, "alpha of CutMix, for methods without a teacher; 0 for none"] = 0.0
+    mixup: Annotated[float, "alpha of mixup: adds mixup:ALPHA to the view policy; 0 for none"] = 0.0
+    cutmix: Annotated[
+        float, "alpha of CutMix: adds cutmix:ALPHA to the view policy; 0 for none"
+    ] = 0.0
+
+    @property
+    def mixing(self) -> list[str]:
+        """The steps of a view policy that `mixup` and `cutmix` stand for."""
+        return [f"{name}:{alpha}" for name in MIXING if (alpha := getattr(self, name))]
 
     def learning_rate_at(self, epoch: float) -> float:
         """Learning rate `epoch` epochs into the training, counted from 0.
@@ -144,7 +155,6 @@ def check(recipe: Recipe) -> None:
     for name in ("weight_decay", "clip_norm", "mixup", "cutmix", "warmup_epochs", "decay"):
         _require(getattr(recipe, name) >= 0, name, "must not be negative")
     _require(all(0 < m <= 1 for m in recipe.milestones), "milestones", "are shares in (0, 1]")
-    _require(not (recipe.mixup and recipe.cutmix), "mixup", "and cutmix exclude each other")
     _require(not recipe.nesterov or recipe.momentum > 0, "nesterov", "needs a momentum above 0")
     _require(not recipe.nesterov or recipe.optimizer == "sgd", "nesterov", "belongs to sgd")
 

@@ -78,6 +78,12 @@ class Policy:
         """Whether views can be mixtures of two images."""
         return bool(self.mix_steps)
 
+    @cached_property
+    def unmixed(self) -> Policy:
+        """The same without the steps that mix: views of it are what is mixed."""
+        texts = [step.text for step in self.steps if step not in self.mix_steps]
+        return Policy("+".join(texts) or "none", self.seed)
+
     @property
     def has_views(self) -> bool:
         """Whether views differ from each other at all."""
@@ -212,10 +218,25 @@ def render(
 ) -> Mixed:
     """The given views of rows of a set of `total` images, mixed where the policy says so.
 
-    `gather` gives the pixels of rows, int64 on the host as `rows` and `views` are. Both sides
-    of a mixture are views of the same number, each of its own row, and are mixed last.
+    `gather` gives the pixels of rows, int64 on the host as `rows` and `views` are.
     """
     images = _unmixed(gather(rows), rows, views, policy, size)
+    return with_partners(images, gather, rows, views, policy, total)
+
+
+def with_partners(
+    images: Tensor,
+    gather: Callable[[Tensor], Sources],
+    rows: Tensor,
+    views: Tensor,
+    policy: Policy,
+    total: int,
+) -> Mixed:
+    """Views [B, 3, H, W] that the unmixed policy shows, mixed; the rest is as for `render`.
+
+    Both sides of a mixture are views of the same number, each of its own row, and are mixed
+    last. Pixels are gathered of the partners alone.
+    """
     if not policy.is_mixed:
         return Mixed(images, rows, torch.ones(len(rows)))
     mixed = mixing(rows, views, policy, total, (images.shape[2], images.shape[3]))

@@ -10,7 +10,6 @@ from driving import refused
 from forging import forge, forge_attributes, format_1
 
 from ltkd_cli.cache import Cache
-from ltkd_cli.views.policy import Policy
 
 TINY = ("--model", "resnet8", "--epochs", 1)
 
@@ -68,11 +67,6 @@ def test_a_cache_of_format_1_with_other_views_is_refused(ltkd, story, cache, oth
     forge_attributes(cache, "policy", **other)
     format_1(cache).replace(cache)
     assert refused(distill(ltkd), 3, str(*other.values()), "ltkd export-logits")
-
-
-def test_a_cache_of_mixtures_is_refused(ltkd, story, cache):
-    forge_attributes(cache, policy=Policy("crop+mixup:0.2").as_json())
-    assert refused(distill(ltkd), 2, "crop+mixup:0.2", "--policy crop")
 
 
 def test_a_cache_that_does_not_say_where_it_is_from_is_refused(ltkd, story, cache):

@@ -1,10 +1,13 @@
 """A small long-tailed task and batches of it, for the tests of every method."""
 
+import dataclasses
+
 import pytest
 import torch
+from mixtures import by_image
 
 from ltkd_cli.data.groups import group_classes
-from ltkd_cli.methods.contract import Batch, Task, Teacher
+from ltkd_cli.methods.contract import Batch, Partners, Task, Teacher
 from ltkd_cli.outputs import Outputs
 
 WIDTH = 8
@@ -68,6 +71,24 @@ def make_batch():
     return make
 
 
+@pytest.fixture
+def mix():
+    """mix(task, batch, shares=None, ...) -> the batch with partners, by random shares."""
+
+    def with_partners(task, batch, shares=None, *, rows=None, seed=0):
+        # Other rows than make_batch draws by the same seed.
+        generator, size = torch.Generator().manual_seed(seed + 1000), len(batch.labels)
+        if rows is None:
+            rows = torch.randint(len(task.labels), (size,), generator=generator)
+        if shares is None:
+            shares = torch.rand(size, generator=generator)
+        shares = torch.as_tensor(shares).float().expand(size)
+        partners = Partners(task.labels[rows], rows, shares)
+        return dataclasses.replace(batch, partners=partners)
+
+    return with_partners
+
+
 GRID = [
     (1, (40, 2)),
     (4, (2, 9, 5)),
@@ -83,27 +104,42 @@ TOLERANCE = {
 
 
 @pytest.fixture
-def assert_follows(make_task, make_batch):
+def assert_follows(make_task, make_batch, mix):
     """assert_follows(method, definition, **options): same loss, same gradient as the definition.
 
     `definition(student_logits, teacher_logits, labels, counts)` is a slow transcription in
-    float64; it is compared over a grid of batches, in both precisions.
+    float64; it is compared over a grid of batches, in both precisions, without and with
+    mixtures. `mixed` makes the loss of mixtures from the definition.
     """
 
-    def check(method, definition, *, scale=3.0, progress=0.5, **options):
+    def compare(method, student, batch, dtype, definition):
+        loss = sum(method(student, batch).values())
+        (gradient,) = torch.autograd.grad(loss, student["logits"])
+        logits = student["logits"].detach().double().requires_grad_()
+        wanted = definition(logits, batch.teacher_logits.double())
+        (wanted_gradient,) = torch.autograd.grad(wanted, logits)
+        torch.testing.assert_close(loss, wanted.to(dtype), **TOLERANCE[dtype])
+        torch.testing.assert_close(gradient, wanted_gradient.to(dtype), **TOLERANCE[dtype])
+
+    def check(method, definition, *, scale=3.0, progress=0.5, mixed=by_image, **options):
         for size, counts in GRID:
-            for dtype, tolerance in TOLERANCE.items():
+            for dtype in TOLERANCE:
                 task = make_task(counts)
                 student, batch = make_batch(
                     task, size, progress=progress, scale=scale, dtype=dtype, seed=size
                 )
-                loss = sum(method(task, **options).to(dtype)(student, batch).values())
-                (gradient,) = torch.autograd.grad(loss, student["logits"])
-                logits = student["logits"].detach().double().requires_grad_()
-                wanted = definition(logits, batch.teacher_logits.double(), batch.labels, counts)
-                (wanted_gradient,) = torch.autograd.grad(wanted, logits)
-                torch.testing.assert_close(loss, wanted.to(dtype), **tolerance)
-                torch.testing.assert_close(gradient, wanted_gradient.to(dtype), **tolerance)
+                own = method(task, **options).to(dtype)
+
+                def plain(logits, taught, batch=batch, counts=counts):
+                    return definition(logits, taught, batch.labels, counts)
+
+                compare(own, student, batch, dtype, plain)
+                mixture = mix(task, batch, seed=size)
+
+                def both(logits, taught, mixture=mixture, counts=counts):
+                    return mixed(definition, logits, taught, mixture, counts)
+
+                compare(own, student, mixture, dtype, both)
 
     return check
 

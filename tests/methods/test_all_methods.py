@@ -15,6 +15,9 @@ TWO = (40, 3)
 MANY = (*[3] * 100, *[1] * 8042)
 
 every_method = pytest.mark.parametrize("name", all_names())
+every_mixing_method = pytest.mark.parametrize(
+    "name", [name for name in all_names() if find(name).mixtures]
+)
 
 
 @pytest.fixture
@@ -203,6 +206,89 @@ def test_never_waits_for_a_number_on_the_host(make, name):
     )
     terms = method.to("meta")(on_meta(student), nowhere)
     assert all(value.is_meta for value in terms.values())
+
+
+@pytest.fixture
+def compare(make):
+    """compare(name, change, other) -> numbers for a batch, changed in one way and in the other."""
+
+    def numbers(name, change):
+        method, student, batch = make(name)
+        terms = method(student, change(batch))
+        gradients = torch.autograd.grad(
+            sum(terms.values()), list(student.values()), allow_unused=True
+        )
+        return [*terms.values(), *(gradient for gradient in gradients if gradient is not None)]
+
+    return lambda name, change, other: (numbers(name, change), numbers(name, other))
+
+
+@every_mixing_method
+def test_shares_of_one_are_no_mixtures_bit_for_bit(make_task, mix, compare, name):
+    task = make_task(COUNTS)
+    mixed, plain = compare(name, lambda batch: mix(task, batch, 1.0), lambda batch: batch)
+    torch.testing.assert_close(mixed, plain, rtol=0, atol=0)
+
+
+@every_mixing_method
+def test_an_image_mixed_with_itself_is_as_it_was(make_task, mix, compare, name):
+    task = make_task(COUNTS)
+    mixed, plain = compare(
+        name, lambda batch: mix(task, batch, rows=batch.rows), lambda batch: batch
+    )
+    torch.testing.assert_close(mixed, plain)
+
+
+@every_mixing_method
+def test_shares_of_zero_are_the_partners_alone(make_task, mix, compare, name):
+    task = make_task(COUNTS)
+
+    def swapped(batch):
+        partners = mix(task, batch).partners
+        return dataclasses.replace(batch, rows=partners.rows, labels=partners.labels)
+
+    mixed, partners = compare(name, lambda batch: mix(task, batch, 0.0), swapped)
+    torch.testing.assert_close(mixed, partners, rtol=1e-4, atol=1e-5)
+
+
+@every_mixing_method
+def test_mixtures_depend_on_the_share_of_each_image(make_task, mix, compare, name):
+    task = make_task(COUNTS)
+    shares = torch.linspace(0, 1, 6)
+    first, second = compare(
+        name, lambda batch: mix(task, batch, shares), lambda batch: mix(task, batch, 0.5)
+    )
+    assert not torch.allclose(first[0], second[0])
+
+
+@every_mixing_method
+def test_mixtures_never_wait_for_a_number_on_the_host(make, make_task, mix, name):
+    method, student, batch = make(name)
+    partners = mix(make_task(COUNTS), batch).partners
+    fields = {each: getattr(partners, each).to("meta") for each in ("labels", "rows", "shares")}
+    nowhere = dataclasses.replace(
+        batch,
+        labels=batch.labels.to("meta"),
+        rows=batch.rows.to("meta"),
+        teachers=tuple(on_meta(outputs) for outputs in batch.teachers),
+        progress=batch.progress.to("meta"),
+        partners=dataclasses.replace(partners, **fields),
+    )
+    terms = method.to("meta")(on_meta(student), nowhere)
+    assert all(value.is_meta for value in terms.values())
+
+
+@every_mixing_method
+def test_mixtures_of_huge_logits_stay_finite(make, make_task, mix, name):
+    method, student, batch = make(name, scale=1e4)
+    terms = method(student, mix(make_task(COUNTS), batch))
+    gradients = torch.autograd.grad(sum(terms.values()), list(student.values()), allow_unused=True)
+    assert all(value.isfinite() for value in terms.values())
+    assert all(g.isfinite().all() for g in gradients if g is not None)
+
+
+def test_what_crd_remembers_is_of_single_images():
+    assert not find("crd").mixtures
 
 
 @pytest.mark.parametrize("name", [name for name in all_names() if find(name).several_teachers])

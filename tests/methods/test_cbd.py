@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mixtures import label_change
 from torch.nn import functional as F
 
 from ltkd_cli.errors import MethodError
@@ -66,6 +67,15 @@ def test_is_cross_entropy_when_the_feature_share_is_zero(make_task, make_batch):
     torch.testing.assert_close(loss, plain)
     (gradient,) = torch.autograd.grad(loss, student["features"])
     assert not gradient.any()
+
+
+def test_mixtures_have_both_labels_and_the_features_as_they_are(make_task, make_batch, mix):
+    task = make_task((9, 4, 1))
+    student, batch = make_batch(task, 5, dtype=torch.float64)
+    method, mixture = ClassBalancedDistillation(task), mix(task, batch)
+    found = loss_and_gradients(sum(method(student, mixture).values()), student)
+    wanted = definition(student, batch) + 0.6 * label_change(student["logits"], mixture)
+    torch.testing.assert_close(found, loss_and_gradients(wanted, student))
 
 
 @pytest.mark.parametrize("teachers", [1, 2])

@@ -1,9 +1,14 @@
 import pytest
 import torch
+from mixtures import by_weights
 
 from ltkd_cli.errors import MethodError
 from ltkd_cli.methods.ce import CrossEntropy
 from ltkd_cli.methods.class_balanced import ClassBalanced
+
+
+def weights_at(beta):
+    return lambda counts: [(1 - beta) / (1 - beta**n) for n in counts]
 
 
 def class_balanced(beta, by_weights=False):
@@ -27,7 +32,8 @@ def test_follows_its_definition(assert_follows, beta):
 @pytest.mark.parametrize("beta", [0.9, 0.9999])
 def test_follows_its_definition_divided_by_the_weights_of_the_batch(assert_follows, beta):
     definition = class_balanced(beta, by_weights=True)
-    assert_follows(ClassBalanced, definition, beta=beta, normalise_by="batch-weights")
+    options = {"beta": beta, "normalise_by": "batch-weights"}
+    assert_follows(ClassBalanced, definition, mixed=by_weights(weights_at(beta)), **options)
 
 
 def test_defaults_are_the_published_ones(assert_follows):

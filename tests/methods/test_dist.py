@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mixtures import beside_the_teacher
 
 from ltkd_cli.methods.ce import CrossEntropy
 from ltkd_cli.methods.dist import RelationDistillation, correlation
@@ -52,11 +53,15 @@ def test_follows_its_definition(assert_follows, temperature, inter_weight, intra
         "intra_weight": intra_weight,
         "temperature": temperature,
     }
-    assert_follows(RelationDistillation, relations(**options), scale=1.0, **options)
+    assert_follows(
+        *(RelationDistillation, relations(**options)),
+        scale=1.0, mixed=beside_the_teacher, **options,
+    )  # fmt: skip
 
 
 def test_defaults_are_the_published_ones(assert_follows):
-    assert_follows(RelationDistillation, relations(2, 1, 1, 4), scale=1.0)
+    definition = relations(2, 1, 1, 4)
+    assert_follows(RelationDistillation, definition, scale=1.0, mixed=beside_the_teacher)
 
 
 def test_is_cross_entropy_when_the_teacher_has_no_weight(loss_of):

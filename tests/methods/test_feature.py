@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mixtures import label_change
 from torch.nn import functional as F
 
 from ltkd_cli.methods.feature import FeatureRegression
@@ -38,6 +39,20 @@ def test_is_cross_entropy_when_the_weight_is_zero(make_task, make_batch):
     student, batch = make_batch(task, 5)
     loss = sum(FeatureRegression(task, weight=0.0)(student, batch).values())
     torch.testing.assert_close(loss, F.cross_entropy(student["logits"], batch.labels))
+
+
+def test_mixtures_have_both_labels_and_the_features_as_they_are(make_task, make_batch, mix):
+    task = make_task((9, 4, 1))
+    student, batch = make_batch(task, 5, dtype=torch.float64)
+    method, mixture = FeatureRegression(task).double(), mix(task, batch)
+    inputs = [student["logits"], student["features"], *method.projector.parameters()]
+    found = sum(method(student, mixture).values())
+    wanted = definition(student, batch, method.projector)
+    wanted = wanted + label_change(student["logits"], mixture)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(
+        torch.autograd.grad(found, inputs), torch.autograd.grad(wanted, inputs)
+    )
 
 
 def test_begins_alike_for_the_same_seed(make_task):

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -77,10 +78,29 @@ def representation_definition(student, batch, task, options):
     return options["representation_weight"] * total / len(batch.labels)
 
 
+def of_labels(student, batch, task, options, labels):
+    """The whole loss of an image by itself, as if it were of another label."""
+    batch = dataclasses.replace(batch, labels=labels)
+    logits = logit_definition(student, batch, options)
+    return logits + representation_definition(student, batch, task, options)
+
+
+def of_mixtures(student, batch, task, options):
+    total = 0
+    for i, share in enumerate(batch.partners.shares.tolist()):
+        one = slice(i, i + 1)
+        alone = {name: values[one] for name, values in student.items()}
+        taught = {name: values[one] for name, values in batch.teachers[0].items()}
+        image = dataclasses.replace(batch, teachers=(taught,), partners=None)
+        for labels, part in ((batch.labels, share), (batch.partners.labels, 1 - share)):
+            total += part * of_labels(alone, image, task, options, labels[one])
+    return total / len(batch.labels)
+
+
 @pytest.mark.parametrize("size", [1, 6])
 @pytest.mark.parametrize("exchange", [False, True])
 @pytest.mark.parametrize("target", ["feature", "class-mean"])
-def test_follows_its_definition(make_task, make_batch, size, exchange, target):
+def test_follows_its_definition(make_task, make_batch, mix, size, exchange, target):
     options = {
         "logit_weight": 1.3,
         "temperature": 3.0,
@@ -93,15 +113,18 @@ def test_follows_its_definition(make_task, make_batch, size, exchange, target):
     }
     task = make_task(COUNTS)
     student, batch = make_batch(task, size, dtype=torch.float64, scale=2.0, seed=size)
-    loss = sum(
-        KnowledgeRectificationDistillation(task, **options).double()(student, batch).values()
-    )
-    wanted = logit_definition(student, batch, options)
-    wanted = wanted + representation_definition(student, batch, task, options)
-    torch.testing.assert_close(loss, wanted, rtol=1e-6, atol=1e-7)
+    method = KnowledgeRectificationDistillation(task, **options).double()
+    mixture = mix(task, batch, seed=size)
+    wanted = [
+        (batch, of_labels(student, batch, task, options, batch.labels)),
+        (mixture, of_mixtures(student, mixture, task, options)),
+    ]
     inputs = [student["logits"], student["features"]]
-    found, slow = torch.autograd.grad(loss, inputs), torch.autograd.grad(wanted, inputs)
-    torch.testing.assert_close(found, slow, rtol=1e-6, atol=1e-7)
+    for given, slow in wanted:
+        loss = sum(method(student, given).values())
+        torch.testing.assert_close(loss, slow, rtol=1e-6, atol=1e-7)
+        gradients = (torch.autograd.grad(each, inputs) for each in (loss, slow))
+        torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-7)
 
 
 def test_is_plain_kd_when_every_part_is_off(loss_of):
@@ -155,7 +178,7 @@ def loss_at(task, batch, features, label, **options):
     options = {"representation_weight": 1.0, **options}
     method = KnowledgeRectificationDistillation(task, **options)
     labels = torch.full_like(batch.labels, label)
-    return method.representation(features, batch.teachers[0]["features"], labels)
+    return method.representation(features, batch.teachers[0]["features"])(labels).mean()
 
 
 def test_the_largest_class_keeps_the_teachers_features(make_task, make_batch):

@@ -1,8 +1,13 @@
 import pytest
 import torch
+from mixtures import by_weights
 
 from ltkd_cli.methods.ce import CrossEntropy
 from ltkd_cli.methods.ldam import LabelDistributionAwareMargin
+
+
+def weights_at(beta):
+    return lambda counts: [(1 - beta) / (1 - beta**n) for n in counts]
 
 
 def margins(max_margin, beta, by_weights=True):
@@ -26,8 +31,8 @@ def margins(max_margin, beta, by_weights=True):
 @pytest.mark.parametrize("beta", [0.9, 0.9999])
 def test_follows_its_definition(assert_follows, max_margin, beta):
     options = {"max_margin": max_margin, "beta": beta}
-    definition = margins(**options)
-    assert_follows(LabelDistributionAwareMargin, definition, progress=0.8, **options)
+    definition, mixed = margins(**options), by_weights(weights_at(beta))
+    assert_follows(LabelDistributionAwareMargin, definition, progress=0.8, mixed=mixed, **options)
 
 
 def test_follows_its_definition_divided_by_the_number_of_samples(assert_follows):
@@ -46,8 +51,9 @@ def test_weights_apply_one_epoch_earlier_at_the_share_of_bag_of_tricks(loss_of):
 
 
 def test_defaults_are_the_published_ones(assert_follows):
-    assert_follows(LabelDistributionAwareMargin, margins(0.5, 0.0), progress=159.99 / 200)
-    assert_follows(LabelDistributionAwareMargin, margins(0.5, 0.9999), progress=160 / 200)
+    for progress, beta in ((159.99 / 200, 0.0), (160 / 200, 0.9999)):
+        definition, mixed = margins(0.5, beta), by_weights(weights_at(beta))
+        assert_follows(LabelDistributionAwareMargin, definition, progress=progress, mixed=mixed)
 
 
 def test_is_cross_entropy_of_the_scaled_cosines_without_margin_and_weights(loss_of):

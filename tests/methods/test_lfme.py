@@ -1,4 +1,5 @@
 import dataclasses
+from functools import cache
 
 import pytest
 import torch
@@ -36,6 +37,7 @@ class SlowExperts:
             return 1.0
         return max((1 - self.student_hits[g] / self.expert_hits[g]) / 0.7, 0.0)
 
+    @cache  # noqa: B019, slow enough without it
     def confidence(self, row):
         label = int(self.task.labels[row])
         g = next(g for g, group in enumerate(self.groups) if label in group)
@@ -54,14 +56,26 @@ class SlowExperts:
         relative = (self.confidence(row) - min(of_class)) / (max(of_class) - min(of_class))
         return relative * (1 - floor) + floor
 
-    def instance_weight(self, row, progress):
-        return min(1.0, self.start(row) + (1 - self.start(row)) * progress / 0.5)
+    def instance_weight(self, start, progress):
+        return min(1.0, start + (1 - start) * progress / 0.5)
+
+    def images(self, batch, i):
+        """Rows and labels that image i of a batch is made of, each with its share."""
+        row, label = int(batch.rows[i]), int(batch.labels[i])
+        if batch.partners is None:
+            return [(1.0, row, label)]
+        share = float(batch.partners.shares[i])
+        partner = int(batch.partners.rows[i]), int(batch.partners.labels[i])
+        return [(share, row, label), (1 - share, *partner)]
 
     def loss(self, student, batch, progress):
         total = 0
-        for i, label in enumerate(batch.labels.tolist()):
-            logits = student["logits"][i] * self.instance_weight(int(batch.rows[i]), progress)
-            total -= torch.log(softened(logits, range(len(logits)), 1)[label])
+        for i in range(len(batch.labels)):
+            images = self.images(batch, i)
+            start = sum(share * self.start(row) for share, row, _ in images)
+            logits = student["logits"][i] * self.instance_weight(start, progress)
+            for share, _, label in images:
+                total -= share * torch.log(softened(logits, range(len(logits)), 1)[label])
             for g, group in enumerate(self.groups):
                 target = softened(batch.teachers[g]["logits"][i], group, self.temperature)
                 answer = softened(logits, group, self.temperature)
@@ -75,15 +89,17 @@ class SlowExperts:
         for g, group in enumerate(self.groups):
             self.student_hits[g] *= 0.99
             self.expert_hits[g] *= 0.99
-            for i, label in enumerate(batch.labels.tolist()):
-                if label in group:
-                    expert = max(group, key=lambda c: batch.teachers[g]["logits"][i, c])
-                    self.student_hits[g] += int(logits[i].argmax()) == label
-                    self.expert_hits[g] += expert == label
+            for i in range(len(batch.labels)):
+                expert = max(group, key=lambda c: batch.teachers[g]["logits"][i, c])
+                for share, _, label in self.images(batch, i):
+                    if label in group:
+                        self.student_hits[g] += share * (int(logits[i].argmax()) == label)
+                        self.expert_hits[g] += share * (expert == label)
 
 
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("progresses", [(0.0, 0.1, 0.2, 0.3), (0.4, 0.5, 0.6, 0.99)])
-def test_follows_its_definition_over_several_steps(make_task, make_batch, progresses):
+def test_follows_its_definition_over_several_steps(make_task, make_batch, mix, progresses, mixed):
     task = with_experts(make_task(COUNTS))
     slow = SlowExperts(task, GROUPS, weight=1.4, temperature=3.0)
     method = MultipleExperts(task, weight=1.4, temperature=3.0).double()
@@ -92,6 +108,7 @@ def test_follows_its_definition_over_several_steps(make_task, make_batch, progre
         student, batch = make_batch(
             task, len(rows), rows=rows, seed=seed, progress=progress, dtype=torch.float64
         )
+        batch = mix(task, batch, seed=seed) if mixed else batch
         found = sum(method(student, batch).values())
         wanted = slow.loss(student, batch, progress)
         torch.testing.assert_close(found, wanted)

@@ -11,9 +11,10 @@ from ltkd_cli.methods.listing import all_names, listed
 
 
 @pytest.mark.parametrize("method", listed(), ids=lambda method: method.name)
-def test_titles_and_needs_are_those_of_the_classes(method):
+def test_titles_needs_and_mixtures_are_those_of_the_classes(method):
     found = find(method.name)
     assert method.needs == found.needs
+    assert method.mixes == bool(found.mixtures)
     assert sys.modules[found.__module__].__doc__.startswith(f"{method.title}.")
 
 
@@ -33,4 +34,8 @@ def test_what_a_class_inherits_is_not_guessed(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(inspect.cleandoc(INHERITS))
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
     (mine,) = [method for method in listed() if method.name == "mine"]
-    assert (mine.title, mine.needs) == ("Knowledge distillation under another name", None)
+    assert (mine.title, mine.needs, mine.mixes) == (
+        "Knowledge distillation under another name",
+        None,
+        None,
+    )

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mixtures import beside_the_teacher
 
 from ltkd_cli.methods.ce import CrossEntropy
 from ltkd_cli.methods.kd import KnowledgeDistillation
@@ -61,11 +62,13 @@ def test_follows_its_definition(assert_follows, temperature, rebalance, reweight
         "rebalance": rebalance,
         "reweight": reweight,
     }
-    assert_follows(LongTailedDistillation, long_tailed(**options), **options)
+    definition = long_tailed(**options)
+    assert_follows(LongTailedDistillation, definition, mixed=beside_the_teacher, **options)
 
 
 def test_defaults_are_the_documented_ones(assert_follows):
-    assert_follows(LongTailedDistillation, long_tailed(1, 1, 4, True, True))
+    definition = long_tailed(1, 1, 4, True, True)
+    assert_follows(LongTailedDistillation, definition, mixed=beside_the_teacher)
 
 
 @pytest.mark.parametrize("counts", [(50, 3), (9, 2, 5), (90, 40, 20, 9, 4, 2, 1)])

@@ -1,6 +1,7 @@
 """The training data on its device; batches with teacher outputs are tested in commands/."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from small_training import CPU
 from ltkd_cli.cache import Cache, CacheWriter, Layout
 from ltkd_cli.errors import CacheDamaged
 from ltkd_cli.training.loader import bytes_to_keep, open_loader
-from ltkd_cli.views.policy import Policy, to_float, view
+from ltkd_cli.views.policy import Policy, render, to_float, view
 from ltkd_cli.views.steps.simclr_jitter import jitter
 
 POLICY = Policy("crop-flip")
@@ -54,6 +55,28 @@ def test_gives_the_sampled_views_in_order(digits):
     expected = view(train.images.gather(rows), rows, sampled.views[: len(rows)], POLICY)
     assert torch.equal(torch.cat([images for images, _ in found]), to_float(expected))
     assert torch.equal(torch.cat([batch.labels for _, batch in found]), train.labels[rows])
+
+
+@pytest.mark.parametrize("sampler", ["instance", "class-balanced"])
+def test_mixtures_come_with_the_labels_rows_and_shares_of_their_partners(digits, sampler):
+    train, policy = digits.train, Policy("crop+mixup:0.8:0.7+cutmix:1", seed=5)
+    sampled, found = batches(replace(opened(digits), policy=policy), sampler)
+    done = 0
+    for images, batch in found:
+        views = sampled.views[done : done + len(images)]
+        seen = render(train.images.gather, batch.rows, views, policy, len(train.labels))
+        assert torch.equal(images, to_float(seen.images))
+        assert torch.equal(batch.labels, train.labels[batch.rows])
+        assert torch.equal(batch.partners.rows, seen.partner_rows)
+        assert torch.equal(batch.partners.labels, train.labels[seen.partner_rows])
+        assert torch.equal(batch.partners.shares, seen.shares)
+        done += len(images)
+    assert 0.75 < sum(int((b.partners.shares < 1).sum()) for _, b in found) / done < 0.95
+
+
+def test_views_that_are_not_mixed_have_no_partners(digits):
+    _, found = batches(opened(digits))
+    assert all(batch.partners is None for _, batch in found)
 
 
 def test_starts_again_at_any_batch(digits):

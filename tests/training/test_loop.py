@@ -1,6 +1,7 @@
 """The training loop on a small network and the embedded digits."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ltkd_cli.errors import Diverged
 from ltkd_cli.events import EpochEnd, Step
 from ltkd_cli.training.loop import train
-from ltkd_cli.training.mixing import mix
 from ltkd_cli.training.recipe import Recipe
 from ltkd_cli.training.state import load_state, save_state
+from ltkd_cli.views.policy import Policy
 
 
 def test_learns(digits):
@@ -120,36 +121,22 @@ def test_the_moving_average_is_that_of_torch_bit_for_bit(digits):
     assert all(torch.equal(kept[name], wanted[name]) for name in wanted)
 
 
-@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
-def test_mixes_the_same_images_again_for_the_same_seed(digits, mix):
-    recipe = Recipe(epochs=1, batch_size=64, learning_rate=0.05, **{mix: 1.0})
-    plain = Recipe(epochs=1, batch_size=64, learning_rate=0.05)
-    first, again, unmixed = start(digits, recipe), start(digits, recipe), start(digits, plain)
-    run(first, digits, recipe)
-    run(again, digits, recipe)
-    run(unmixed, digits, plain)
-    assert torch.equal(weights_of(first), weights_of(again))
-    assert not torch.equal(weights_of(first), weights_of(unmixed))
-
-
-@pytest.mark.parametrize("method", ["mixup", "cutmix"])
-def test_the_loss_of_mixed_images_is_that_of_both_labels_by_their_shares(digits, method):
-    recipe = Recipe(epochs=1, batch_size=1000, learning_rate=0.05, **{method: 1.0})
-    training, shown = start(digits, recipe), []
-    training.network.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0].clone()))
-    end = run(training, digits, recipe)[-1]  # the only batch has all images
-    fresh, loader = start(digits, recipe), loader_of(digits)
-    sampled = loader.sample_epoch("instance", 0, 0)
+@pytest.mark.parametrize("policy", ["crop+mixup:1", "crop+mixup:0.8:0.5+cutmix:1"])
+def test_the_loss_of_mixtures_is_that_of_both_labels_by_their_shares(digits, policy):
+    recipe = Recipe(epochs=1, batch_size=1000, learning_rate=0.05)
+    loader = replace(loader_of(digits), policy=Policy(policy))
+    end = list(train(start(digits, recipe), loader, recipe, 0, "float32"))[-1]
+    sampled = loader.sample_epoch("instance", 0, 0)  # the only batch has all images
     images, batch = next(loader.batches(sampled, 1000, 0, epoch=0, epochs=1))
-    mixed = mix(images, batch, recipe, (0, 0, 0))
-    assert torch.equal(shown[0], mixed.images)
-    logits = fresh.network(mixed.images)["logits"]
-    own, other = (
-        F.cross_entropy(logits, labels) for labels in (batch.labels, mixed.partner_labels)
-    )
-    expected = mixed.share * own + (1 - mixed.share) * other
-    assert own != other
+    own, partners = batch.labels, batch.partners
+    shares = F.one_hot(own, 10) * partners.shares[:, None]
+    shares = shares + F.one_hot(partners.labels, 10) * (1 - partners.shares[:, None])
+    logits = start(digits, recipe).network.train()(images)["logits"]
+    expected = F.cross_entropy(logits, shares)  # by torch, of probabilities
     assert end.terms["label"] == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert end.terms["label"] != pytest.approx(
+        float(F.cross_entropy(logits, own).detach()), rel=1e-3
+    )
 
 
 def test_computes_losses_in_float32_under_bfloat16(digits):

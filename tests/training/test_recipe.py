@@ -93,7 +93,8 @@ def test_milestones_are_shares_so_that_a_shorter_training_keeps_its_shape():
         {"warmup_epochs": 5, "warmup_start": 0.0},
         {"milestones": (120.0,)},
         {"schedule": "linear"},
-        {"mixup": 0.2, "cutmix": 1.0},
+        {"mixup": -0.2},
+        {"cutmix": -1.0},
         {"nesterov": True, "momentum": 0.0},
         {"nesterov": True, "optimizer": "adamw"},
         {"optimizer": "adam"},
@@ -104,6 +105,11 @@ def test_names_the_option_that_is_out_of_range(wrong):
         UsageError, match=list(wrong)[-1 if "warmup_start" in wrong else 0].replace("_", "[-_ ]")
     ):
         resolve("ldam", wrong)
+
+
+def test_options_for_mixing_stand_for_steps_of_a_policy():
+    assert resolve("ldam", {}).mixing == []
+    assert resolve("ldam", {"mixup": 0.8, "cutmix": 1.0}).mixing == ["mixup:0.8", "cutmix:1.0"]
 
 
 def test_lists_the_presets_where_one_is_unknown():
