@@ -31,6 +31,30 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class ImagesKept:
+    """How the decoded files of an image set are kept, and why so."""
+
+    image_set: str
+    images: int
+    stored: bool
+    """In the cache folder; else each is decoded whenever it is needed."""
+    size: int
+    """Bytes of all images decoded."""
+    exact: bool
+    """Whether `size` was counted; else it is estimated from some images."""
+    short_side: int | None
+    """Pixels that the short side of a photograph has at most; None where no file is larger."""
+    why: str
+    """`there`, `asked`, `fits`, `limit` or `room`."""
+    limit: int
+    """Bytes up to which images are stored unless it is asked for."""
+    free: int
+    """Bytes that the disk of the folder has free."""
+    folder: str
+    """The cache folder."""
+
+
+@dataclass(frozen=True)
 class CacheContents:
     """What a cache holds, and who its teacher was."""
 
@@ -179,6 +203,7 @@ Event = (
     Note
     | Warned
     | Facts
+    | ImagesKept
     | TeacherFound
     | TrainingBegins
     | TrainingResumes

@@ -20,10 +20,13 @@ from .events import Computed, Exported
 from .metrics import Scores, score
 from .models import Network
 from .outputs import Outputs
-from .views.policy import Policy, to_float, view, with_partners
+from .views.policy import Policy, to_float
+from .views.reader import Request, clean, read
 
 BATCH = 512
-"""Images in one forward pass without gradients."""
+"""Images in one forward pass without gradients, of at most SMALL pixels along a side."""
+
+SMALL = 96
 
 
 def evaluate(
@@ -33,23 +36,34 @@ def evaluate(
     train_counts: Sequence[int],
     device: torch.device,
     precision: str = "float32",
+    *,
+    policy: Policy,
 ) -> Scores:
     """Scores on the clean images of a set; float32 wherever the numbers are kept.
 
-    `train_counts` are the training images of each class. Errors as for `metrics.score`.
+    `train_counts` are the training images of each class. `policy` is the one that the network
+    was trained with: it says how much of a photograph its clean view shows. Errors as for
+    `metrics.score`.
     """
-    logits = predict(network, image_set, device, precision)
+    logits = predict(network, image_set, device, precision, policy=policy)
     return score(logits, image_set.labels, groups, image_set.class_names, train_counts)
 
 
 def predict(
-    network: Network, image_set: ImageSet, device: torch.device, precision: str = "float32"
+    network: Network,
+    image_set: ImageSet,
+    device: torch.device,
+    precision: str = "float32",
+    *,
+    policy: Policy,
 ) -> Tensor:
-    """Logits float32 [N, C], on the CPU, of the clean images in row order."""
-    parts = [
-        forward(network, image_set.images.gather(rows).to(device), precision)["logits"]
-        for rows in torch.split(torch.arange(len(image_set.labels)), BATCH)
-    ]
+    """Logits float32 [N, C], on the CPU, of the clean images in row order.
+
+    `policy` says how much of a photograph its clean view shows.
+    """
+    rows = torch.split(torch.arange(len(image_set.labels)), _batch(image_set))
+    shown = read(image_set.images, clean(rows), policy, device)
+    parts = [forward(network, found.images, precision)["logits"] for found in shown]
     return torch.cat(parts).cpu()
 
 
@@ -68,10 +82,10 @@ def extract_features(
     """
     found = torch.empty(len(rows), views, network.width)
     counts = torch.full_like(rows, views)
-    for places in torch.split(torch.arange(len(rows)), max(1, BATCH // views)):
-        outputs = forward_views(
-            network, image_set, rows[places], counts[places], policy, device, precision
-        )
+    parts = torch.split(torch.arange(len(rows)), max(1, _batch(image_set) // views))
+    blocks = [(rows[places], counts[places]) for places in parts]
+    computed = forward_views(network, image_set, blocks, policy, device, precision)
+    for places, outputs in zip(parts, computed, strict=True):
         found[places] = outputs["features"].reshape(len(places), views, -1).cpu()
         yield Computed((int(places[-1]) + 1) * views, len(rows) * views)
     return found
@@ -96,44 +110,43 @@ def export(
     total = int(first[-1])
     done = total - len(missing)
     yield Exported(done, total)
-    for begin, end in _blocks(first, BATCH):
+    missed: list[tuple[int, int, int]] = []
+    for begin, end in _blocks(first, _batch(image_set)):
         low, high = np.searchsorted(missing, [first[begin], first[end]])
-        if low == high:
-            continue
-        rows = torch.arange(begin, end)
-        counts = torch.from_numpy(np.diff(first[begin : end + 1]))
-        outputs = forward_views(network, image_set, rows, counts, policy, device, precision)
+        if low < high:
+            missed.append((begin, end, int(high - low)))
+    blocks = [
+        (torch.arange(begin, end), torch.from_numpy(np.diff(first[begin : end + 1])))
+        for begin, end, _ in missed
+    ]
+    computed = forward_views(network, image_set, blocks, policy, device, precision)
+    for (begin, _, entries), outputs in zip(missed, computed, strict=True):
         features = outputs["features"].cpu().numpy() if layout.width else None
         writer.write(int(first[begin]), outputs["logits"].cpu().numpy(), features)
-        done += int(high - low)
+        done += entries
         yield Exported(done, total)
 
 
 def forward_views(
     network: Network,
     image_set: ImageSet,
-    rows: Tensor,
-    counts: Tensor,
+    blocks: Sequence[tuple[Tensor, Tensor]],
     policy: Policy,
     device: torch.device,
     precision: str,
-) -> Outputs:
-    """Outputs for the first `counts` [R] views of `rows` [R], the views of a row in a row.
+) -> Iterator[Outputs]:
+    """Outputs for the first `counts` [R] views of `rows` [R] of each block, row by row.
 
     Each image is read once for all its views, and the partners of mixtures beside them.
     """
-    pixels = image_set.images.gather(rows).repeat_interleave(counts, 0)
+    requests = [_all_views(rows, counts) for rows, counts in blocks]
+    for found in read(image_set.images, requests, policy, device):
+        yield forward(network, found.images, precision)
+
+
+def _all_views(rows: Tensor, counts: Tensor) -> Request:
     starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
-    views = torch.arange(len(pixels)) - starts
-    row_of_view = rows.repeat_interleave(counts)
-    drawn = view(pixels.to(device), row_of_view, views, policy.unmixed)
-
-    def gather(partners: Tensor) -> Tensor:
-        return image_set.images.gather(partners).to(device)
-
-    total = len(image_set.labels)
-    seen = with_partners(drawn, gather, row_of_view, views, policy, total)
-    return forward(network, seen.images, precision)
+    return Request(rows.repeat_interleave(counts), torch.arange(int(counts.sum())) - starts)
 
 
 def forward(network: Network, pixels: Tensor, precision: str = "float32") -> Outputs:
@@ -141,6 +154,12 @@ def forward(network: Network, pixels: Tensor, precision: str = "float32") -> Out
     network.eval()
     with torch.inference_mode(), devices.autocast(pixels.device, precision):
         return {name: value.float() for name, value in network(to_float(pixels)).items()}
+
+
+def _batch(image_set: ImageSet) -> int:
+    """Images in one forward pass: of larger ones fewer, so that they take no more memory."""
+    height, width = image_set.images.size
+    return max(1, min(BATCH, BATCH * SMALL * SMALL // (height * width)))
 
 
 def _blocks(first: NDArray[np.int64], size: int) -> Iterator[tuple[int, int]]:

@@ -38,6 +38,7 @@ def evaluate(
     ] = None,
     runs: options.Runs = options.DEFAULT_RUNS,
     device: options.Device = "auto",
+    store: options.Store = None,
 ) -> None:
     """Score head, medium and tail classes of runs, or of the teacher behind a cache."""
     from .. import console
@@ -46,7 +47,7 @@ def evaluate(
 
     names = scoring.splits(split)
     least = scoring.thresholds(fail_under or [])
-    found = console.follow(scoring.score(runs, which or [], device, images))
+    found = console.follow(scoring.score(runs, which or [], device, images, store))
     if as_json:
         console.document(scores_document(found, names))
     else:

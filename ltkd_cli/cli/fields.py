@@ -55,6 +55,16 @@ Precision = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        help="Keep decoded image files in the cache folder: always, never (each is decoded when it "
+        "is needed, by worker processes) or auto (keep them up to 64 GiB, in at most half of what "
+        "is free on the disk).",
+        rich_help_panel=IMAGES,
+        show_default="auto, or as the run or cache was made",
+    ),
+]
 SETTINGS: dict[str, Any] = {
     "model": Annotated[
         str,
@@ -219,6 +229,16 @@ DATA: dict[str, Any] = {
         bool | None,
         typer.Option("--download", help="Download missing CIFAR files.", rich_help_panel=IMAGES),
     ],
+    "short_side": Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels that the short side of a photograph is reduced to before views are cut "
+            "out of it.",
+            rich_help_panel=IMAGES,
+            show_default="256 for an image size of 224, and in proportion",
+        ),
+    ],
+    "store": Store,
 }
 """Field of DataSpec -> its option; None where it is not given."""
 

@@ -17,6 +17,7 @@ from ..training.recipe import Recipe
 from .fields import DATA, MACHINE, SETTINGS, check_seed, checked_epochs, checked_seed, recipe_option
 from .fields import Device as Device
 from .fields import Precision as Precision
+from .fields import Store as Store
 
 DEFAULT_RUNS = Path("runs")
 

@@ -114,6 +114,7 @@ def rebalance(
         ),
     ] = None,
     name: options.Name = None,
+    store: options.Store = None,
     runs: options.Runs = options.DEFAULT_RUNS,
     device: options.Device = "auto",
 ) -> None:
@@ -133,6 +134,7 @@ def rebalance(
         strategy, strength, validation, views, device, recipe=recipe, epochs=epochs,
         batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay,
         smooth_head=smooth_head, smooth_tail=smooth_tail, classifier_share=classifier_share,
+        store=store,
     )  # fmt: skip
     made = console.follow(rebalancing.rebalance(runs, source, asked, name, console.decoding))
     print_run(made)

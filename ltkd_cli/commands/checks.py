@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..data import Data
 from ..data.files import name_some
 from ..errors import DataMismatch, MethodError, UsageError, command
-from ..events import Warned
+from ..events import ImagesKept, Warned
 from ..methods.contract import Method
 from ..methods.finding import name_of
 from ..runs import Run
@@ -21,6 +21,12 @@ def warn_of_images(data: Data) -> Iterator[Warned]:
     absent = [name for name, count in zip(data.test.class_names, counts, strict=True) if not count]
     if absent:
         yield Warned(f"No test image of {data.name} is of class {name_some(absent)}.")
+
+
+def how_kept(data: Data) -> Iterator[ImagesKept]:
+    """How the decoded images are kept, where they are files."""
+    if data.kept is not None:
+        yield data.kept
 
 
 def check_mixtures(policy: Policy, method: type[Method], classes: str) -> None:

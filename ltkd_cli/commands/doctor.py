@@ -25,7 +25,7 @@ FEW_TEST = 10
 """With fewer test images than this, one image more or less is ten points of a class's accuracy."""
 
 EXTREME_ASPECT = 3.0
-"""Beyond it the square in the centre, which is all that is used, is a third of the image."""
+"""Beyond it the square in the centre, which the clean view shows, is a third of the image."""
 
 EXAMPLES = 100
 """Images that a finding lists."""
@@ -221,8 +221,8 @@ def _of_odd(seen: Sequence[tuple[str, Inspected]], size: int) -> Iterator[Findin
         (
             "elongated",
             lambda each: each.aspect > EXTREME_ASPECT,
-            f"more than {EXTREME_ASPECT:g} times as long as wide, of which only the square in "
-            "the centre is used",
+            f"more than {EXTREME_ASPECT:g} times as long as wide, of which tests see only the "
+            "square in the centre",
             "crop them to what matters",
         ),
         (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ from ..data import Data, ImageSet, load
 from ..data.files import name_some
 from ..data.groups import GROUP_ALIASES, GROUP_NAMES, Groups
 from ..errors import BelowThreshold, UsageError, command
-from ..events import Event, Note, Warned
+from ..events import Event, ImagesKept, Note, Warned
 from ..inference import evaluate
 from ..methods.finding import find
 from ..methods.options import options
 from ..metrics import Scores
 from ..runs import Run
+from ..views.policy import Policy
 from .caches import open_cache
-from .checks import check_classes
+from .checks import check_classes, how_kept
 from .identity import draw_of, setting_of
 from .rebalance_options import stage_in_words
 from .settings import Settings
@@ -70,18 +71,19 @@ class Evaluation:
 
 
 def score(
-    root: Path, which: list[str], device_name: str, images: str = "test"
+    root: Path, which: list[str], device_name: str, images: str = "test", store: str | None = None
 ) -> Generator[Event, None, Evaluation]:
     """Scores of the named runs and caches; of the newest finished run where none is named.
 
-    `images` says on which: `test`, or `validation` for those that a run held out.
+    `images` says on which: `test`, or `validation` for those that a run held out. `store` says
+    whether their decoded files are kept, where that is not to be as in the run.
     """
     if images not in IMAGES:
         raise UsageError(
             f"--images takes {' or '.join(IMAGES)}, not {images!r}.", "--images validation"
         )
     warnings: list[str] = []
-    scored = yield from _kept(_score_all(root, which, device_name, images), warnings)
+    scored = yield from _kept(_score_all(root, which, device_name, images, store), warnings)
     return Evaluation(scored, warnings)
 
 
@@ -155,7 +157,11 @@ def _threshold(text: str) -> tuple[str, float]:
 def _kept(
     events: Generator[Event, None, list[Scored]], warnings: list[str]
 ) -> Generator[Event, None, list[Scored]]:
-    """The events as they are, with the text of every warning added to `warnings`."""
+    """The events, with the text of every warning added to `warnings`.
+
+    How images are kept is told once, though each run loads them.
+    """
+    told = set[tuple[str, bool, int]]()
     while True:
         try:
             event = next(events)
@@ -164,22 +170,27 @@ def _kept(
             return scored
         if isinstance(event, Warned):
             warnings.append(event.text)
+        if isinstance(event, ImagesKept):
+            if (event.image_set, event.stored, event.size) in told:
+                continue
+            told.add((event.image_set, event.stored, event.size))
         yield event
 
 
 def _score_all(
-    root: Path, which: list[str], device_name: str, images: str
+    root: Path, which: list[str], device_name: str, images: str, store: str | None
 ) -> Generator[Event, None, list[Scored]]:
+    how = device_name, images, store
     if not which:
         run = runs.newest(root)
         yield Note(f"using the newest run, {run.name}")
-        return [(yield from _score_run(run, device_name, images))]
+        return [(yield from _score_run(run, *how))]
     scored = []
     for name in which:
         if _is_cache(Path(name)):
             scored.append(_score_cache(Path(name), images))
         else:
-            scored.append((yield from _score_run(runs.find(root, name), device_name, images)))
+            scored.append((yield from _score_run(runs.find(root, name), *how)))
     yield from compare_images(scored)
     return scored
 
@@ -189,11 +200,14 @@ def _is_cache(path: Path) -> bool:
     return named or (path.is_file() and path.suffix != ".safetensors")
 
 
-def _score_run(run: Run, device_name: str, split: str) -> Generator[Event, None, Scored]:
+def _score_run(
+    run: Run, device_name: str, split: str, store: str | None
+) -> Generator[Event, None, Scored]:
     run.require_done()
     settings = Settings.of(run)
     device = devices.open_device(device_name)
-    data = load(settings.data)
+    data = load(replace(settings.data, store=store or settings.data.store))
+    yield from how_kept(data)
     check_classes(run, data)
     images, recorded = _images(run, data, split), run.record["data"]
     if not images.matches(recorded.get(split)):
@@ -214,7 +228,10 @@ def _score_run(run: Run, device_name: str, split: str) -> Generator[Event, None,
         seed=settings.seed,
         setting=json.dumps({**setting_of(run), "scored on": images.fingerprint}),
         draw=draw_of(run),
-        scores=evaluate(network, images, groups, recorded["class_counts"], device),
+        scores=evaluate(
+            *(network, images, groups, recorded["class_counts"], device),
+            policy=Policy(settings.views, settings.view_seed),
+        ),
         seconds=run.record["seconds"],
     )
 

@@ -28,7 +28,7 @@ from ..inference import evaluate, export
 from ..runs import Run
 from ..training.interrupts import stop_requests
 from ..views.policy import VIEW_VERSION, Policy
-from .checks import check_classes
+from .checks import check_classes, how_kept
 from .identity import setting_of
 from .settings import Settings, with_images
 
@@ -75,6 +75,7 @@ def export_logits(
     trained = Settings.of(run)
     spec = with_images(trained.data, images)
     data = load(spec, progress)
+    yield from how_kept(data)
     yield from map(Warned, data.warnings)
     if not data.train.matches(run.record["data"]["train"]):
         yield Warned(
@@ -214,7 +215,8 @@ def _scores(run: Run, data: Data, network: models.Network, device: torch.device)
     if same:
         scores: dict[str, Any] = run.record["scores"]
         return scores
-    return evaluate(network, data.test, data.groups, data.train.class_counts(), device).as_dict()
+    counts, policy = data.train.class_counts(), Policy(Settings.of(run).views)
+    return evaluate(network, data.test, data.groups, counts, device, policy=policy).as_dict()
 
 
 def _classes(run: Run) -> list[int]:

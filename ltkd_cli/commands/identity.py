@@ -21,8 +21,8 @@ The machine and evaluations in between do not decide what is learned, caches are
 what they hold, and the recipe by its fields.
 """
 
-PLACES = ("data", "root", "test_list", "download")
-"""Where images lie, or how they got there; fingerprints say which they are."""
+PLACES = ("data", "root", "test_list", "download", "store")
+"""Where images lie, how they got there, how they are kept; fingerprints say which they are."""
 
 EXPORT = (
     *("fingerprint", "policy", "view_policy", "view_seed", "view_version", "views_per_image"),

@@ -26,7 +26,7 @@ from ..training.recipe import resolve as resolve_recipe
 from ..training.residency import CHOICES as RESIDENT
 from ..views.policy import Policy
 from . import caches as teacher_caches
-from .checks import check_mixtures, warn_of_images
+from .checks import check_mixtures, how_kept, warn_of_images
 from .settings import AUGMENTATIONS, Settings, with_images
 
 
@@ -86,6 +86,7 @@ def prepare(
     }
     caches = sources if method.needs else ()
     prepared = _open(Settings(**{**given, **filled_in}), method, caches, progress)
+    yield from how_kept(prepared.data)
     yield from teacher_caches.introduce(prepared.caches, method)
     yield from warn_of_images(prepared.data)
     return prepared

@@ -32,6 +32,7 @@ from ..rebalancing.strategies import NewHead, adjust_head, correct_of, retrain_h
 from ..runs import Run
 from ..splits import SPLITS
 from ..views.policy import Policy
+from .checks import how_kept
 from .provenance import environment
 from .rebalance_options import Rebalancing, check
 from .settings import Settings
@@ -113,6 +114,7 @@ def rebalance(
     if name:
         runs.check_name(root, name)
     opened = _open(run, asked, progress)
+    yield from how_kept(opened.data)
     _check_held_out(opened, asked)
     how = _retraining(opened, asked)
     yield from _warn(opened, asked)
@@ -156,7 +158,9 @@ def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> _Opened:
             "networks of all classes.",
             command("runs", remark="for those of all classes"),
         )
-    data = load(settings.data, progress)
+    data = load(
+        dataclasses.replace(settings.data, store=asked.store or settings.data.store), progress
+    )
     if not data.train.matches(run.record["data"]["train"]):
         raise DataMismatch(
             f"The training images of {run.name} are not what they were when it was trained.",
@@ -276,7 +280,8 @@ def _write(
 ) -> Run:
     """The new run, its weights and scores; the settings are those of the run it came from."""
     parent, network, data = opened.run, opened.network, opened.data
-    scores = evaluate(network, data.test, data.groups, data.train.class_counts(), opened.device)
+    counts = data.train.class_counts()
+    scores = evaluate(network, data.test, data.groups, counts, opened.device, policy=opened.policy)
     label = f"{stage['how']}-{parent.settings['model']}"
     with runs.creating(root, "rebalance", label, parent.settings, name) as run:
         models.save(network, run.weights)

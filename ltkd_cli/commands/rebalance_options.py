@@ -34,6 +34,8 @@ class Rebalancing:
     smooth_head: float | None = None
     smooth_tail: float | None = None
     classifier_share: float | None = None
+    store: str | None = None
+    """Whether decoded image files are kept; as in the run where None."""
 
     def options(self) -> dict[str, Any]:
         """What decides the outcome beside the strategy and the run's seed, and was asked for."""

@@ -271,9 +271,11 @@ def _finish(run: Run, prepared: Prepared, training: Training, keeper: _Keeper) -
     network = training.final_network
     models.save(network, run.weights)
     data, device = prepared.data, prepared.device
-    known = data.groups, data.train.class_counts(), device
-    scores = evaluate(network, data.test, *known)
-    held_out = data.validation and evaluate(network, data.validation, *known).as_dict()
+    known, policy = (data.groups, data.train.class_counts(), device), prepared.policy
+    scores = evaluate(network, data.test, *known, policy=policy)
+    held_out = (
+        data.validation and evaluate(network, data.validation, *known, policy=policy).as_dict()
+    )
     rows = trained_rows(prepared.settings, data)
     write_per_class(run.per_class, scores)
     run.update(
@@ -293,8 +295,8 @@ def _evaluate(prepared: Prepared, training: Training, epoch: int) -> Checked:
     """Accuracy on the validation images where there are any, so that the test set stays unseen."""
     data, network = prepared.data, training.final_network
     images = data.validation or data.test
-    counts, precision = data.train.class_counts(), prepared.settings.precision
-    scores = evaluate(network, images, data.groups, counts, prepared.device, precision)
+    known = data.groups, data.train.class_counts(), prepared.device, prepared.settings.precision
+    scores = evaluate(network, images, *known, policy=prepared.policy)
     split = "test" if data.validation is None else images.split
     return Checked(epoch, split, scores.accuracies())
 

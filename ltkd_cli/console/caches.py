@@ -79,7 +79,8 @@ def _accuracies(cache: CacheContents) -> str:
 
 
 def _chosen(data_spec: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in data_spec.items() if value not in (None, False)}
+    chosen = {name: value for name, value in data_spec.items() if value not in (None, False)}
+    return {name: value for name, value in chosen.items() if name != "store"}
 
 
 def _listed(values: dict[str, Any]) -> str:

@@ -13,7 +13,8 @@ from torch import Tensor
 from ..data import ImageSet
 from ..errors import UsageError
 from ..files import replacing
-from ..views.policy import Mixed, Policy, render
+from ..views.policy import Mixed, Policy
+from ..views.reader import Request, read
 
 MAX_IMAGES, MAX_VIEWS = 64, 64
 
@@ -33,13 +34,8 @@ def write_contact_sheet(
     """
     _check(count, views, path)
     rows = choose_rows(images, count)
-    seen = render(
-        images.images.gather,
-        rows.repeat_interleave(views),
-        torch.arange(views).repeat(len(rows)),
-        policy,
-        len(images.labels),
-    )
+    wanted = Request(rows.repeat_interleave(views), torch.arange(views).repeat(len(rows)))
+    (seen,) = read(images.images, [wanted], policy, torch.device("cpu"))
     sheet = draw(seen, rows, views, images, policy)
     try:
         with replacing(path) as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..data.longtail import gini, imbalance_factor
 from ..errors import printable
 from ..splits import GROUP_NAMES
 from . import terminal
+from .storage import place
 
 BAR = 40
 """Width of the longest bar of the histogram, in characters."""
@@ -31,6 +33,7 @@ def print_data(data: Data) -> None:
         [
             ("training images", f"{sum(counts):,} of {height} x {width} pixels"),
             *((f"{each.split} images", f"{len(each.labels):,}") for each in [*held, data.test]),
+            *([("decoded images", place(data.kept))] if data.kept else []),
             ("classes", f"{len(counts)}, {max(counts):,} to {min(counts):,} images each"),
             ("imbalance factor", f"{imbalance_factor(counts):.4g}"),
             ("Gini coefficient", f"{gini(counts):.3f}"),
@@ -57,6 +60,7 @@ def data_document(data: Data) -> dict[str, Any]:
         "test_images": sum(test_counts),
         "test_split": data.test.split,
         "image_size": list(data.train.images.size),
+        "decoded": None if data.kept is None else dataclasses.asdict(data.kept),
         "imbalance_factor": imbalance_factor(counts),
         "gini": gini(counts),
         "group_rule": data.groups.rule,

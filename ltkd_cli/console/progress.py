@@ -26,6 +26,7 @@ from ..events import (
     ExportBegins,
     Exported,
     Facts,
+    ImagesKept,
     Note,
     Retrained,
     Step,
@@ -36,6 +37,7 @@ from ..events import (
 )
 from . import terminal
 from .caches import print_teacher
+from .storage import kept
 
 Result = TypeVar("Result")
 
@@ -177,6 +179,8 @@ def _say(event: Event) -> None:
             terminal.warn(text, hint)
         case Facts(title, rows):
             terminal.facts(title, rows)
+        case ImagesKept():
+            terminal.note(kept(event))
         case TeacherFound():
             print_teacher(event)
         case TrainingBegins():

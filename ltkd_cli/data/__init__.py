@@ -11,9 +11,11 @@ from ..errors import DataError, UsageError, printable
 from .cifar import SETS, load_cifar
 from .coco import read_json
 from .contents import Progress
+from .decode import short_side
+from .decoded import STORES
 from .digits import NAME, load_digits
 from .failures import is_control
-from .filedata import data_of_splits
+from .filedata import PHOTOGRAPH_SIZE, data_of_splits
 from .folder import find_folder
 from .huggingface import PREFIX, find_dataset, is_dataset
 from .imageset import Data, DataSpec, Images, ImageSet
@@ -110,6 +112,17 @@ def check(spec: DataSpec) -> None:
         raise UsageError(
             f"The image size is a number of pixels up to {LARGEST_SIZE:,}, not {spec.image_size}.",
             "--image-size 32",
+        )
+    smallest = spec.image_size or 1
+    if spec.short_side is not None and not smallest <= spec.short_side <= LARGEST_SIZE:
+        raise UsageError(
+            f"The short side is a number of pixels from {smallest:,}, the image size, up to "
+            f"{LARGEST_SIZE:,}, not {spec.short_side}.",
+            f"--short-side {short_side(spec.image_size or PHOTOGRAPH_SIZE)}",
+        )
+    if spec.store not in STORES:
+        raise UsageError(
+            f"Decoded images are stored {', '.join(STORES)}, not {spec.store!r}.", "--store auto"
         )
     if spec.validation < 0:
         raise UsageError(

@@ -1,4 +1,8 @@
-"""From an image file to square RGB pixels: the same function for both ways of reading."""
+"""From an image file to upright RGB pixels: the same function for both ways of reading.
+
+The aspect ratio stays. A photograph is reduced to the short side that it is kept with; nothing
+is enlarged here.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from .failures import Failure, failure
 
@@ -20,7 +24,19 @@ Encoded = str | BinaryIO
 """What Pillow opens: a path, or the bytes of an image file."""
 
 DECODE_VERSION = 2
-"""Rises with every change of the pixels that `decode` returns, so that stored ones go stale."""
+"""Of images that have the size asked for and are kept as they are.
+
+Rises with every change of their pixels, so that stored ones go stale.
+"""
+
+PHOTOGRAPH_VERSION = 3
+"""The same of photographs, which kept their aspect ratio from version 3 on."""
+
+MARGIN = 256 / 224
+"""Short side that a photograph is kept with, by the size of what is cut out of it."""
+
+DRAFT = 2
+"""A JPEG is decoded at no more than about so many times the size that it is reduced to."""
 
 SIXTEEN_BITS_AS_I = ("PNG", "PPM")
 """Formats without 32-bit images, whose 16 bits Pillow hands out as mode I."""
@@ -33,30 +49,54 @@ class UnknownRange(ValueError):
     """Pixel values of which nobody says where black and white lie."""
 
 
-def decode(file: Encoded, size: int) -> Pixels:
-    """Pixels uint8 [3, size, size] of an image file, upright and in RGB.
+def decode(file: Encoded, short: int) -> Pixels:
+    """Pixels uint8 [3, H, W] of an image file, upright and in RGB.
 
-    The short side is resized to `size` (bicubic) and the centre is kept; an image that has
-    the size already stays clean. Raises whatever Pillow raises, and UnknownRange.
+    A short side of more than `short` is reduced to it (bilinear, as torchvision's `Resize`); an
+    image that has no more stays as it is. Raises whatever Pillow raises, and UnknownRange.
     """
     with Image.open(file) as image:
-        return pixels_of(image, size)
+        return pixels_of(image, short)
 
 
-def pixels_of(image: Image.Image, size: int) -> Pixels:
+def pixels_of(image: Image.Image, short: int) -> Pixels:
     """The same of an image file that is open already."""
-    return channels_first(square(_rgb(_upright(image), image.format), size))
+    size = reduced(image.size, short)
+    # Less to decode, for JPEG only.
+    drafted = size != image.size and image.draft(None, (DRAFT * size[0], DRAFT * size[1]))
+    image.load()
+    if not drafted:
+        size = reduced(image.size, short)  # TIFF may be turned by now
+    turn = _turn(image)
+    coloured = _rgb(image, image.format)
+    if coloured.size != size:
+        coloured = coloured.resize(size, Image.Resampling.BILINEAR)
+    return channels_first(coloured if turn is None else coloured.transpose(turn))
 
 
-def attempt(file: Encoded, size: int, name: str = "") -> Pixels | Failure:
-    """Pixels uint8 [3, size, size] of an image file, or why there are none.
+def attempt(file: Encoded, short: int, name: str = "") -> Pixels | Failure:
+    """Pixels uint8 [3, H, W] of an image file, or why there are none.
 
     `name` is what messages call it. DataError where memory or file handles ran out.
     """
     try:
-        return decode(file, size)
+        return decode(file, short)
     except Exception as error:  # Pillow's readers raise whatever broken bytes make them trip over
         return failure(name or str(file), error)
+
+
+def short_side(size: int) -> int:
+    """Pixels that the short side of a photograph is kept with, for an image size."""
+    return int(size * MARGIN + 1e-6)
+
+
+def reduced(size: tuple[int, int], short: int) -> tuple[int, int]:
+    """Width and height once the short side has at most `short` pixels."""
+    least = min(size)
+    if least <= short:
+        return size
+    width, height = (max(1, side * short // least) for side in size)
+    return width, height
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
@@ -101,9 +141,20 @@ def quietly() -> Iterator[None]:
         yield
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    return ImageOps.exif_transpose(image) if turned else image
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by the orientation in its EXIF block (tag 0x0112)."""
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
 def _rgb(image: Image.Image, file_format: str | None) -> Image.Image:

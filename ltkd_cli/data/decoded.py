@@ -1,34 +1,29 @@
-"""Decoded images in the cache folder, so that only the first start has to read image files.
-
-A file of them is an .npy array [N, 3, S, S], followed by the CRC-32 of every image and a SHA-256
-over the header and these checksums. What is not exactly so is decoded again.
-"""
+"""Decoded images in the cache folder, so that only the first start has to read image files."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..files import free_space, open_regular, replacing
+from ..events import ImagesKept
+from ..files import free_space, replacing
 from . import store
 from .contents import Progress as Progress  # where commands look for it
-from .decode import DECODE_VERSION, Pixels, attempt, quietly, threads
+from .decode import Pixels, attempt, quietly, threads
 from .failures import Failure, unreadable
-from .files import EncodedImages
-from .images import FileImages, StoredImages
-from .imageset import Images, digest
+from .imageset import Images
+from .ragged import Ragged
+from .sealed import Sealed
 
-STORED_LIMIT = 16 * 2**30
-"""Bytes up to which decoded images are stored; above, files are decoded when asked for."""
+STORES = ("auto", "always", "never")
+"""Whether decoded images are kept: where they fit, in any case, or not."""
+
+AUTO, ALWAYS, NEVER = STORES
+
+STORED_LIMIT = 64 * 2**30
+"""Bytes up to which `auto` stores the images of a set; above, files are decoded when needed."""
 
 SPARE_BYTES = 2**28
 """Space that decoding leaves free on the disk."""
@@ -36,99 +31,105 @@ SPARE_BYTES = 2**28
 BATCH = 256
 """Images decoded between two writes and two reports of progress."""
 
-Checksums = NDArray[np.uint32]
-"""CRC-32 of the pixels of every image, [N]."""
-
 
 class _Unreadable(Exception):
     """Some images of a split cannot be decoded, so nothing of it is stored."""
 
 
 def open_images(
-    splits: Sequence[EncodedImages], size: int, progress: Progress | None = None
-) -> list[Images]:
-    """The images of each split as squares of `size` pixels, decoded first where needed.
+    name: str, splits: Sequence[Sealed], choice: str, progress: Progress | None = None
+) -> tuple[list[Images], ImagesKept]:
+    """The images of each split of the set of that name, decoded first where they are to be stored.
 
-    DataError that names every image of every split that cannot be read, or says that the
-    disk has no room.
+    `choice` is one of STORES. DataError that names every image of every split that cannot be
+    read, or says that the disk has no room.
     """
-    stored = [files for files in splits if _bytes(files, size) <= STORED_LIMIT]
-    pending = [files for files in stored if _stored(files, size) is None]
+    found = [None if choice == NEVER else split.open() for split in splits]
+    pending = [split for split, images in zip(splits, found, strict=True) if images is None]
+    kept = _choose(name, splits, pending, choice)
+    if not kept.stored:
+        return [split.on_demand() for split in splits], kept
     if pending:
         with quietly():
-            _decode_all(pending, size, progress or _silent)
-    return [_open(files, size) for files in splits]
+            _decode_all(pending, progress or _silent)
+    return [images or _open(split) for split, images in zip(splits, found, strict=True)], kept
 
 
-def _open(files: EncodedImages, size: int) -> Images:
-    if _bytes(files, size) > STORED_LIMIT:
-        return FileImages(files, size)
-    images = _stored(files, size)
+def _choose(
+    name: str, splits: Sequence[Sealed], pending: Sequence[Sealed], choice: str
+) -> ImagesKept:
+    """Whether the images are stored, and why."""
+    size = sum(split.estimate() for split in splits)
+    missing = sum(split.estimate() for split in pending)
+    folder = store.cache_folder()
+    free = free_space(folder)
+    if choice != AUTO:
+        stored, why = choice == ALWAYS, "asked"
+    elif not pending:
+        stored, why = True, "there"
+    elif size > STORED_LIMIT:
+        stored, why = False, "limit"
+    else:
+        stored = missing <= min(free // 2, free - SPARE_BYTES)
+        why = "fits" if stored else "room"
+    photographs = [split for split in splits if isinstance(split, Ragged)]
+    return ImagesKept(
+        image_set=name,
+        images=sum(len(split.files) for split in splits),
+        stored=stored,
+        size=size,
+        exact=not photographs,
+        short_side=photographs[0].short if photographs else None,
+        why=why,
+        limit=STORED_LIMIT,
+        free=free,
+        folder=str(folder),
+    )
+
+
+def _open(split: Sealed) -> Images:
+    images = split.open()
     if images is None:
         raise DataError(
-            f"The decoded images in {_stored_path(files, size)} have disappeared.",
-            "run the same command again",
+            f"The decoded images in {split.path} have disappeared.", "run the same command again"
         )
     return images
 
 
-def _stored(files: EncodedImages, size: int) -> StoredImages | None:
-    """Decoded images; None where there are none, or their file is not the one that was written.
-
-    They are mapped, so that any number of processes share one copy in memory.
-    """
-    path, header = _stored_path(files, size), _header(files, size)
-    end = len(header) + _bytes(files, size)
-    try:
-        with os.fdopen(open_regular(path), "rb") as file:
-            found = os.fstat(file.fileno())
-            whole = found.st_size == end + _trailer_bytes(files)
-            if not whole or file.read(len(header)) != header:
-                return None
-            file.seek(end)
-            checksums, seal = file.read(4 * len(files)), file.read()
-            if seal != _seal(header, checksums):
-                return None
-            # Mode "c" never writes to the file, yet gives the writable array PyTorch insists on.
-            pixels = np.memmap(file, np.uint8, "c", len(header), _shape(files, size))
-    except OSError:
-        return None
-    return StoredImages(pixels, np.frombuffer(checksums, "<u4"), path, found.st_ino)
-
-
-def _decode_all(pending: Sequence[EncodedImages], size: int, progress: Progress) -> None:
+def _decode_all(pending: Sequence[Sealed], progress: Progress) -> None:
     store.remove_left_behind()
-    _check_space(sum(_bytes(files, size) for files in pending))
+    _check_space(sum(split.estimate() for split in pending))
     failures: list[Failure] = []
-    done, total = 0, sum(len(files) for files in pending)
-    for files in pending:
+    done, total = 0, sum(len(split.files) for split in pending)
+    for split in pending:
 
         def report(number: int, before: int = done) -> None:
             progress(before + number, total)
 
-        failures += _decode_split(files, size, report)
-        done += len(files)
+        failures += _decode_split(split, report)
+        done += len(split.files)
     if failures:
         raise unreadable(failures, total)
 
 
-def _decode_split(files: EncodedImages, size: int, report: Callable[[int], None]) -> list[Failure]:
+def _decode_split(split: Sealed, report: Callable[[int], None]) -> list[Failure]:
     """Stores the decoded images of one split; returns the failures, and stores none if any."""
     failures: list[Failure] = []
-    checksums = np.zeros(len(files), "<u4")
-    header = _header(files, size)
+    sides: list[tuple[int, int]] = []
+    checksums: list[int] = []
     try:
-        with replacing(_stored_path(files, size)) as file:
-            file.write(header)
-            for row, image in enumerate(_decoded(files, size, report)):
+        with replacing(split.path) as file:
+            file.write(split.header())
+            for image in _decoded(split, report):
                 if isinstance(image, Failure):
                     failures.append(image)
                 elif not failures:
                     file.write(image.data)
-                    checksums[row] = zlib.crc32(image.data)
+                    sides.append((image.shape[1], image.shape[2]))
+                    checksums.append(zlib.crc32(image.data))
             if failures:
                 raise _Unreadable
-            file.write(checksums.tobytes() + _seal(header, checksums.tobytes()))
+            file.write(split.trailer(sides, checksums))
     except _Unreadable:
         pass
     except OSError as error:
@@ -136,11 +137,11 @@ def _decode_split(files: EncodedImages, size: int, report: Callable[[int], None]
     return failures
 
 
-def _decoded(
-    files: EncodedImages, size: int, report: Callable[[int], None]
-) -> Iterator[Pixels | Failure]:
+def _decoded(split: Sealed, report: Callable[[int], None]) -> Iterator[Pixels | Failure]:
+    files = split.files
+
     def one(row: int) -> Pixels | Failure:
-        return attempt(files.file(row), size, files.name(row))
+        return attempt(files.file(row), split.short, files.name(row))
 
     with ThreadPoolExecutor(threads(files.typical_bytes)) as pool:
         for start in range(0, len(files), BATCH):
@@ -149,41 +150,14 @@ def _decoded(
             report(end)
 
 
-def _header(files: EncodedImages, size: int) -> bytes:
-    header = io.BytesIO()
-    described = {"descr": "|u1", "fortran_order": False, "shape": _shape(files, size)}
-    np.lib.format.write_array_header_1_0(header, described)
-    return header.getvalue()
-
-
-def _seal(header: bytes, checksums: bytes) -> bytes:
-    return hashlib.sha256(header + checksums).digest()
-
-
-def _trailer_bytes(files: EncodedImages) -> int:
-    return 4 * len(files) + hashlib.sha256().digest_size
-
-
-def _stored_path(files: EncodedImages, size: int) -> Path:
-    kind = f"decode {DECODE_VERSION}, {size} pixels".encode()
-    return store.cache_folder() / f"{digest(kind, files.version.encode())}.npy"
-
-
-def _shape(files: EncodedImages, size: int) -> tuple[int, int, int, int]:
-    return (len(files), 3, size, size)
-
-
-def _bytes(files: EncodedImages, size: int) -> int:
-    return len(files) * 3 * size * size
-
-
 def _check_space(needed: int) -> None:
     folder = store.cache_folder()
     free = free_space(folder)
     if free < needed + SPARE_BYTES:
         raise DataError(
             f"The decoded images take {_gib(needed)}, and {folder} has {_gib(free)} free.",
-            "export LTKD_CACHE_DIR=/a/folder/with/space, or choose a smaller --image-size",
+            "export LTKD_CACHE_DIR=/a/folder/with/space, choose a smaller --image-size, or decode "
+            "files when they are needed: --store never",
         )
 
 

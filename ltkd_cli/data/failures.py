@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ NAMED_FILES = 10
 
 OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
 
+FROM_BYTES = (None, errno.EINVAL, errno.EOVERFLOW)
+"""Numbers of the OSErrors that a decoder meets in broken bytes: none, or a place out of range."""
+
 PILLOW_OUT_OF_MEMORY = "out of memory"
 """In the OSError without a number that Pillow's decoders raise for it."""
 
@@ -26,6 +30,8 @@ class Failure:
 
     path: str
     reason: str
+    damaged: bool = True
+    """Whether the bytes are to blame; else the operating system did not give them."""
 
 
 def failure(name: str, error: Exception) -> Failure:
@@ -42,7 +48,7 @@ def failure(name: str, error: Exception) -> Failure:
         ) from error
     if number == errno.ENOMEM:
         raise DataError(f"There was not enough memory to read {name}.", "free -h") from error
-    return Failure(name, _reason(error))
+    return Failure(name, _reason(error), damaged=number in FROM_BYTES)
 
 
 def unreadable(failures: Sequence[Failure], total: int) -> DataError:
@@ -53,8 +59,21 @@ def unreadable(failures: Sequence[Failure], total: int) -> DataError:
     why = f" ({failures[0].reason})" if len(failures) == 1 else ""
     return DataError(
         f"{len(failures):,} of {total:,} images cannot be read: {names}{why}.",
-        f"replace or remove these files; all of them, with the reasons, are in {report}",
+        f"{_advice(failures)}; all of them, with the reasons, are in {report}",
     )
+
+
+def one_unreadable(failed: Failure) -> DataError:
+    """The DataError for an image that could not be read when it was needed."""
+    return DataError(f"The image {failed.path} cannot be read: {failed.reason}.", _advice([failed]))
+
+
+def _advice(failures: Sequence[Failure]) -> str:
+    """What to do: only damaged files are replaced."""
+    if all(failed.damaged for failed in failures):
+        return "replace or remove these files"
+    first = next(failed for failed in failures if not failed.damaged)
+    return f"see why they cannot be opened (ls -l {shlex.quote(printable(first.path))})"
 
 
 def name_some(items: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import torch
 from ..errors import DataError, UsageError
 from .checks import Marked, warnings_of
 from .contents import Progress
-from .decode import dimensions, quietly
+from .decode import dimensions, quietly, short_side
 from .decoded import open_images
 from .failures import name_some
 from .files import EncodedImages, Listing
@@ -18,7 +18,10 @@ from .groups import group_classes
 from .heldout import SPLIT, hold_out
 from .imageset import Data, DataSpec, Images, ImageSet, fingerprint
 from .longtail import long_tail_rows
+from .ragged import Ragged
+from .sealed import Sealed
 from .splits import Splits, empty_classes
+from .squares import Squares
 from .statistics import Statistics, channel_statistics
 from .store import remembered
 
@@ -49,9 +52,10 @@ def data_of_splits(splits: Splits, progress: Progress | None) -> Data:
     for each in encoded:
         each.contents(progress)
     size = spec.image_size or own_size(encoded[0])
-    images = open_images(encoded, size, progress)
-    sets = [_image_set(*parts) for parts in zip(listings, encoded, images, strict=True)]
-    mean, std = _statistics(encoded[0], images[0])
+    stores = [_store(each, size, spec) for each in encoded]
+    images, kept = open_images(train.name, stores, spec.store, progress)
+    sets = [_image_set(*parts) for parts in zip(listings, stores, images, strict=True)]
+    mean, std = _statistics(stores[0], images[0])
     marked = [Marked(a, b.contents()) for a, b in zip(listings, encoded, strict=True)]
     return Data(
         spec=replace(spec, image_size=size),
@@ -64,6 +68,7 @@ def data_of_splits(splits: Splits, progress: Progress | None) -> Data:
         views="crop-flip",
         validation=None if validation is None else sets[2],
         warnings=(*splits.warnings, *warnings_of(train.name, marked)),
+        kept=kept,
     )
 
 
@@ -89,12 +94,27 @@ def long_tailed(listing: Listing, spec: DataSpec) -> Listing:
     return listing.take(long_tail_rows(listing.labels, classes, largest, *how))
 
 
-def _image_set(listing: Listing, encoded: EncodedImages, images: Images) -> ImageSet:
-    labels, names = torch.from_numpy(listing.labels), listing.class_names
-    mark = fingerprint(encoded.identity(), labels, names, images.size)
+def _store(encoded: EncodedImages, size: int, spec: DataSpec) -> Sealed:
+    """Where and how the decoded images of a split are kept."""
+    name = f"{encoded.version}-squares-{size}"
+    if remembered(name, 1, lambda: [int(_are_squares(encoded, size))])[0]:
+        return Squares(encoded, size)
+    return Ragged(encoded, size, spec.short_side or short_side(size))
+
+
+def _are_squares(encoded: EncodedImages, size: int) -> bool:
+    """Whether all images that have a readable header are of that size, by their headers."""
+    with quietly():
+        found = (dimensions(encoded.file(row), encoded.name(row)) for row in range(len(encoded)))
+        return all(each in (None, (size, size)) for each in found)
+
+
+def _image_set(listing: Listing, stored: Sealed, images: Images) -> ImageSet:
+    labels, names, encoded = torch.from_numpy(listing.labels), listing.class_names, stored.files
+    mark = fingerprint(encoded.identity(stored.kind), labels, names, images.size)
 
     def earlier() -> str:
-        identity = encoded.identity_v1()
+        identity = encoded.identity_v1() if stored.uniform else None
         return mark if identity is None else fingerprint(identity, labels, names, images.size)
 
     return ImageSet(listing.name, listing.split, images, labels, names, mark, earlier)
@@ -118,11 +138,11 @@ def _find_size(encoded: EncodedImages) -> int:
     return min(common) if common else PHOTOGRAPH_SIZE
 
 
-def _statistics(encoded: EncodedImages, images: Images) -> Statistics:
+def _statistics(stored: Sealed, images: Images) -> Statistics:
     def find() -> list[float]:
         mean, std = channel_statistics(images)
         return [*mean, *std]
 
-    name = f"{encoded.version}-{images.size[0]}-statistics"
-    red, green, blue, *std = remembered(name, 6, find)
+    kept = images.size[0] if stored.uniform else f"short-{stored.short}"
+    red, green, blue, *std = remembered(f"{stored.files.version}-{kept}-statistics", 6, find)
     return (red, green, blue), (std[0], std[1], std[2])

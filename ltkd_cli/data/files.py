@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, DataMismatch
 from .contents import Contents, Progress, Stamps, contents, sha256_at, stamp
-from .decode import DECODE_VERSION, Encoded, threads
+from .decode import Encoded, threads
 from .failures import Failure
 from .failures import name_some as name_some  # where commands look for it
 from .imageset import digest
@@ -103,10 +103,13 @@ class EncodedImages(ABC):
             self._contents = contents(self._paths(), self.stamps, self._hash, pool, shown)
         return self._contents
 
-    def identity(self) -> bytes:
-        """What a fingerprint is taken of: keys and hashes, the same wherever the images lie."""
+    def identity(self, kind: str) -> bytes:
+        """What a fingerprint is taken of: keys and hashes, the same wherever the images lie.
+
+        `kind` says how they are decoded.
+        """
         listed = "\0".join(self.keys).encode(errors="surrogateescape")
-        head = b"decode %d\0%d\0" % (DECODE_VERSION, len(self))
+        head = b"%s\0%d\0" % (kind.encode(), len(self))
         return head + listed + self.contents().tobytes()
 
     def identity_v1(self) -> bytes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..events import ImagesKept
 from .groups import Groups
 
 
@@ -41,17 +42,23 @@ class DataSpec:
     """`auto`, `counts` or `rank`: how classes form head, medium and tail."""
     download: bool = False
     """Whether missing CIFAR files may be fetched."""
+    short_side: int | None = None
+    """Pixels that the short side of a photograph is kept with; None for 256/224 of the size."""
+    store: str = "auto"
+    """Whether decoded image files are kept: `auto`, `always` or `never`."""
 
 
-HASHED_AT_ONCE = 1024
+READ_AT_ONCE = 100
 """Images in memory at once."""
 
 
 class Images(ABC):
-    """N images of one size, read by row."""
+    """N images, read by row: of one size, or photographs of their own sizes."""
 
     size: tuple[int, int]
-    """Height and width in pixels."""
+    """Height and width, in pixels, of what is shown of them."""
+    ready: bool = False
+    """Whether they all have this size and lie in memory, so that reading some is a copy."""
 
     @property
     def resident(self) -> Tensor | None:
@@ -63,13 +70,20 @@ class Images(ABC):
         """N."""
 
     @abstractmethod
-    def gather(self, rows: Tensor) -> Tensor:
-        """Images uint8 [B, 3, H, W] of `rows`, int64 [B] on the CPU."""
+    def gather(self, rows: Tensor) -> Tensor | list[Tensor]:
+        """Images uint8 [B, 3, H, W] of `rows`, int64 [B] on the CPU.
+
+        Those of their own sizes come as B images [3, H, W].
+        """
+
+    def each(self, rows: Tensor) -> Iterator[NDArray[np.uint8]]:
+        """The images of rows, one after the other: uint8 [3, H, W]."""
+        for part in torch.split(rows, READ_AT_ONCE):
+            yield from (image.numpy() for image in self.gather(part))
 
     def hashes(self) -> NDArray[np.uint8]:
         """SHA-256 of the pixels of every image, [N, 32]."""
-        rows = torch.split(torch.arange(len(self)), HASHED_AT_ONCE)
-        images = (image for part in rows for image in self.gather(part).numpy())
+        images = self.each(torch.arange(len(self)))
         whole = b"".join(hashlib.sha256(image.tobytes()).digest() for image in images)
         return np.frombuffer(whole, np.uint8).reshape(-1, 32)
 
@@ -127,6 +141,8 @@ class Data:
     """Images held out of the training set, or the validation split that the set brings along."""
     warnings: tuple[str, ...] = ()
     """Sentences about what the user may not have meant."""
+    kept: ImagesKept | None = None
+    """How decoded image files are kept; None for images that are no files."""
 
 
 def fingerprint(

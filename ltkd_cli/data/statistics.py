@@ -14,9 +14,6 @@ STATISTICS_IMAGES = 2_000
 SMALLEST_STD = 0.01
 """Floor of a standard deviation: images of one colour are not to be divided by zero."""
 
-AT_ONCE = 100
-"""Images in memory at once."""
-
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
@@ -37,9 +34,8 @@ def _value_counts(images: Images) -> NDArray[np.int64]:
     """How often each channel has each of the 256 values, [3, 256]."""
     chosen = np.linspace(0, len(images) - 1, min(len(images), STATISTICS_IMAGES)).astype(np.int64)
     counts = np.zeros((3, 256), dtype=np.int64)
-    for rows in torch.split(torch.from_numpy(chosen), AT_ONCE):
-        pixels = images.gather(rows).numpy()
-        counts += [np.bincount(pixels[:, c].ravel(), minlength=256) for c in range(3)]
+    for pixels in images.each(torch.from_numpy(chosen)):
+        counts += [np.bincount(channel.ravel(), minlength=256) for channel in pixels]
     return counts
 
 

@@ -11,7 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..data import ImageSet
 from ..models import Network
-from ..views.policy import Policy, to_float, view
+from ..views.policy import Policy, to_float
+from ..views.reader import Request, read
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,9 @@ def moving(network: Network, images: ImageSet, policy: Policy, device: torch.dev
         for layer in network.modules():
             if isinstance(layer, _BatchNorm):
                 layer.train()
-        pixels = images.images.gather(rows).to(device)
-        drawn = view(pixels, rows, views, policy)
+        (drawn,) = read(images.images, [Request(rows, views)], policy, device)
         with torch.no_grad():
-            features: Tensor = network(to_float(drawn))["features"]
+            features: Tensor = network(to_float(drawn.images))["features"]
         network.eval()
         return features
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +15,8 @@ from ..cache import Cache
 from ..data import ImageSet
 from ..methods.contract import Batch, Partners
 from ..outputs import Outputs
-from ..views.policy import Policy, render, to_float, view
+from ..views.policy import Mixed, Policy, finish, render, to_float, view
+from ..views.reader import Reader, Request
 from ..views.steps.simclr_jitter import jitter
 from .sampling import Draws, batches_of, draw_epoch
 
@@ -37,7 +38,7 @@ class Loader:
     needs: frozenset[str]
     device: torch.device
     pixels: Tensor | None
-    """uint8 [N, 3, H, W] on the device; None where images are gathered on the host."""
+    """uint8 [N, 3, H, W] on the device; None where images are gathered or read on the host."""
     labels: Tensor
     """int64 [N] on the device."""
     outputs: tuple[Outputs | None, ...]
@@ -48,6 +49,8 @@ class Loader:
     """Rows to train on, int64 on the CPU; None for all."""
     jitter_seed: int | None = None
     """Seed of the colour jitter of a teacher's images; None for none."""
+    reader: Reader | None = None
+    """What reads images that are not kept as arrays of one size."""
 
     def sample_epoch(self, sampler: str, seed: int, epoch: int) -> Draws:
         """Rows and views of an epoch, limited to the views that every cache holds.
@@ -72,10 +75,16 @@ class Loader:
         shares = torch.arange(steps, dtype=torch.float64) + epoch * steps
         progress = self._to_device(shares / (steps * epochs))
 
-        def one(step: int) -> tuple[Tensor, Batch]:
+        def part_of(draws: Draws, step: int) -> Draws:
             part = slice(step * batch_size, (step + 1) * batch_size)
-            host, device = (Draws(d.rows[part], d.views[part]) for d in (sampled, on_device))
-            return self._batch(host, device, progress[step])
+            return Draws(draws.rows[part], draws.views[part])
+
+        hosts = [part_of(sampled, step) for step in range(start, steps)]
+        frames = self._frames(hosts)
+
+        def one(step: int) -> tuple[Tensor, Batch]:
+            device = part_of(on_device, step)
+            return self._batch(hosts[step - start], device, progress[step], next(frames, None))
 
         numbers = iter(range(start, steps))
         if self.pixels is not None:
@@ -90,31 +99,51 @@ class Loader:
         kept = [self.pixels, *(value for held in self.outputs if held for value in held.values())]
         return sum(values.nbytes for values in kept if values is not None)
 
-    def _batch(self, host: Draws, device: Draws, progress: Tensor) -> tuple[Tensor, Batch]:
+    def _frames(self, hosts: Sequence[Draws]) -> Iterator[Tensor]:
+        """What the reader has for each batch; nothing where there is no reader."""
+        if self.reader is None:
+            return iter(())
+        return self.reader.frames([Request(host.rows, host.views) for host in hosts])
+
+    def _batch(
+        self, host: Draws, device: Draws, progress: Tensor, frames: Tensor | None
+    ) -> tuple[Tensor, Batch]:
         """The batch of the same rows and views, once on the host and once on the device."""
         rows, views = device.rows, device.views
-        seen, partners = self._seen(host, rows)
+        seen, partners = self._seen(host, rows, frames)
         images = to_float(seen)
         if self.jitter_seed is not None:
             images = jitter(images, rows, views, self.jitter_seed)
         teachers = tuple(self._outputs(k, host, device) for k in range(len(self.caches)))
         return images, Batch(self.labels[rows], rows, teachers, progress, partners)
 
-    def _seen(self, host: Draws, rows: Tensor) -> tuple[Tensor, Partners | None]:
+    def _seen(
+        self, host: Draws, rows: Tensor, frames: Tensor | None
+    ) -> tuple[Tensor, Partners | None]:
         """The views uint8 [B, 3, H, W] of rows on the device, and with whom they are mixed."""
-        if not self.policy.is_mixed:
+        if frames is None and not self.policy.is_mixed:
             pixels = self._gather(host.rows) if self.pixels is None else self.pixels[rows]
             return view(pixels, host.rows, host.views, self.policy), None
-        total = len(self.image_set.labels)
-        seen = render(self._gather, host.rows, host.views, self.policy, total)
+        seen = self._mixed(host, frames)
+        if not self.policy.is_mixed:
+            return seen.images, None
         others, shares = (self._to_device(part) for part in (seen.partner_rows, seen.shares))
         return seen.images, Partners(self.labels[others], others, shares)
 
+    def _mixed(self, host: Draws, frames: Tensor | None) -> Mixed:
+        """The views, some of them mixtures; from what the reader has, where there is one."""
+        total = len(self.image_set.labels)
+        if frames is None:
+            return render(self._gather, host.rows, host.views, self.policy, total)
+        return finish(self._to_device(frames), host.rows, host.views, self.policy, total)
+
     def _gather(self, rows: Tensor) -> Tensor:
-        """Pixels on the device of rows on the host."""
-        if self.pixels is None:
-            return self._to_device(self.image_set.images.gather(rows))
-        return self.pixels[self._to_device(rows)]
+        """Pixels on the device of rows on the host; there is a reader where they differ in size."""
+        if self.pixels is not None:
+            return self.pixels[self._to_device(rows)]
+        found = self.image_set.images.gather(rows)
+        assert isinstance(found, Tensor)
+        return self._to_device(found)
 
     def _outputs(self, k: int, host: Draws, device: Draws) -> Outputs:
         """What cache `k` holds for the batch, float32 on the device."""
@@ -169,6 +198,7 @@ def open_loader(
         first=tuple(cache.views_of(rows)[0].to(device) for cache in caches),
         subset=subset,
         jitter_seed=jitter_seed,
+        reader=None if image_set.images.ready else Reader(image_set.images, policy, device),
     )
 
 

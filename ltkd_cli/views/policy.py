@@ -208,6 +208,39 @@ def mixing(rows: Tensor, views: Tensor, policy: Policy, total: int, size: Size) 
     return plan(policy.mix_steps, Draws(policy.seed, rows.cpu(), views.cpu()), total, size)
 
 
+def sources_of(
+    rows: Tensor, views: Tensor, policy: Policy, total: int, size: Size
+) -> tuple[Tensor, Tensor]:
+    """Rows and views whose frames the views of a batch need: their own, then partners' of mixed.
+
+    What `frame_views` shows of them is what `finish` takes.
+    """
+    if not policy.is_mixed:
+        return rows, views
+    mixed = mixing(rows, views, policy, total, size)
+    places = mixed.mixed.nonzero()[:, 0]
+    return torch.cat([rows, mixed.partner_rows[places]]), torch.cat([views, views[places]])
+
+
+def finish(frames: Tensor, rows: Tensor, views: Tensor, policy: Policy, total: int) -> Mixed:
+    """The views of a batch from the frames of `sources_of`: uint8 [B + M, 3, H, W] on any device.
+
+    `rows` and `views` are those of the batch, int64 [B] on the host.
+    """
+    if not policy.is_mixed:
+        return Mixed(augment(frames, rows, views, policy), rows, torch.ones(len(rows)))
+    size = (frames.shape[2], frames.shape[3])
+    mixed = mixing(rows, views, policy, total, size)
+    places = mixed.mixed.nonzero()[:, 0]
+    all_rows = torch.cat([rows, mixed.partner_rows[places]])
+    images = augment(frames, all_rows, torch.cat([views, views[places]]), policy)
+    images, partners = images[: len(rows)], images[len(rows) :]
+    if len(places):
+        there = send(places, images.device)
+        images = images.index_copy(0, there, mix(images[there], partners, mixed))
+    return Mixed(images, mixed.partner_rows, mixed.shares)
+
+
 def render(
     gather: Callable[[Tensor], Sources],
     rows: Tensor,
@@ -218,35 +251,19 @@ def render(
 ) -> Mixed:
     """The given views of rows of a set of `total` images, mixed where the policy says so.
 
-    `gather` gives the pixels of rows, int64 on the host as `rows` and `views` are.
+    `gather` gives the pixels of rows, int64 on the host as `rows` and `views` are. Both sides
+    of a mixture are views of the same number, each of its own row, and are mixed last. Sources
+    of their own sizes need the `size` of what is shown.
     """
-    images = _unmixed(gather(rows), rows, views, policy, size)
-    return with_partners(images, gather, rows, views, policy, total)
-
-
-def with_partners(
-    images: Tensor,
-    gather: Callable[[Tensor], Sources],
-    rows: Tensor,
-    views: Tensor,
-    policy: Policy,
-    total: int,
-) -> Mixed:
-    """Views [B, 3, H, W] that the unmixed policy shows, mixed; the rest is as for `render`.
-
-    Both sides of a mixture are views of the same number, each of its own row, and are mixed
-    last. Pixels are gathered of the partners alone.
-    """
-    if not policy.is_mixed:
-        return Mixed(images, rows, torch.ones(len(rows)))
-    mixed = mixing(rows, views, policy, total, (images.shape[2], images.shape[3]))
-    places = mixed.mixed.nonzero()[:, 0]
-    if len(places):
-        own, size = mixed.partner_rows[places], (images.shape[2], images.shape[3])
-        partners = _unmixed(gather(own), own, views[places], policy, size).to(images.device)
-        there = send(places, images.device)
-        images = images.index_copy(0, there, mix(images[there], partners, mixed))
-    return Mixed(images, mixed.partner_rows, mixed.shares)
+    images = gather(rows)
+    size = _size_of(images) if size is None else size
+    frames = frame_views(images, rows, views, policy, size)
+    all_rows, all_views = sources_of(rows, views, policy, total, size)
+    if len(all_rows) > len(rows):
+        own = slice(len(rows), None)
+        partners = frame_views(gather(all_rows[own]), all_rows[own], all_views[own], policy, size)
+        frames = torch.cat([frames, partners.to(frames.device)])
+    return finish(frames, rows, views, policy, total)
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -258,11 +275,15 @@ def _unmixed(
     images: Sources, rows: Tensor, views: Tensor, policy: Policy, size: Size | None
 ) -> Tensor:
     """The given views before any mixing."""
-    if size is None:
-        if not isinstance(images, Tensor):
-            raise ValueError("images of their own sizes need an output size")
-        size = (images.shape[2], images.shape[3])
+    size = _size_of(images) if size is None else size
     return augment(frame_views(images, rows, views, policy, size), rows, views, policy)
+
+
+def _size_of(images: Sources) -> Size:
+    """Height and width of images of one size; ValueError where they have their own."""
+    if not isinstance(images, Tensor):
+        raise ValueError("images of their own sizes need an output size")
+    return images.shape[2], images.shape[3]
 
 
 def _checked(record: Any, source: str) -> tuple[str, int, Mapping[str, Any]]:

@@ -9,19 +9,18 @@ batch, on any number of threads and on any device.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..data.decode import MARGIN as MARGIN  # short side before the centre is cropped, by output
 from .draws import send
 
 VERSION = 1
 """Changes whenever the same windows give other pixels."""
-
-MARGIN = 256 / 224
-"""Short side that a photograph is resized to before its centre is cropped, by output size."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,14 @@ class Windows:
     scale: Tensor
     low: Tensor
     high: Tensor
+
+    def span(self, place: int, count: int) -> tuple[int, int]:
+        """First pixel of an image's source that `count` outputs may use, and the one after all."""
+        origin, scale = float(self.origin[place]), float(self.scale[place])
+        reach = max(scale, 1) + 1
+        first = max(float(self.low[place]), math.floor(origin - reach))
+        last = min(float(self.high[place]), math.ceil(origin + count * scale + reach))
+        return int(first), int(last)
 
     def of(self, place: int, shift: int = 0) -> Windows:
         """The window of one image, as a batch of one, after its source lost `shift` pixels."""
@@ -126,18 +133,18 @@ def _resize(images: Sources, rows: Windows, columns: Windows, size: tuple[int, i
     if isinstance(images, Tensor):
         return _resize_batch(images, rows, columns, size)
     parts = [
-        _resize_batch(*_needed(image[None], rows, columns, place), size)
+        _resize_batch(*_needed(image[None], rows, columns, place, size), size)
         for place, image in enumerate(images)
     ]
     return torch.cat(parts)
 
 
 def _needed(
-    image: Tensor, rows: Windows, columns: Windows, place: int
+    image: Tensor, rows: Windows, columns: Windows, place: int, size: tuple[int, int]
 ) -> tuple[Tensor, Windows, Windows]:
     """An image without the rows and columns that have no part in the result."""
-    top, bottom = int(rows.low[place]), int(rows.high[place])
-    left, right = int(columns.low[place]), int(columns.high[place])
+    top, bottom = rows.span(place, size[0])
+    left, right = columns.span(place, size[1])
     part = image[..., top:bottom, left:right]
     return part, rows.of(place, top), columns.of(place, left)
 

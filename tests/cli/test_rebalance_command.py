@@ -13,6 +13,7 @@ from ltkd_cli.cli.app import run as ltkd
 from ltkd_cli.data import DataSpec, load
 from ltkd_cli.inference import predict
 from ltkd_cli.methods.losses import log_prior
+from ltkd_cli.views.policy import Policy
 
 STRATEGIES = ("crt", "lws", "mislas", "tau-norm", "logit-adjust")
 SMALL = ("--views", "2", "--validation", "5")
@@ -113,7 +114,7 @@ def test_the_adjusted_network_gives_adjusted_logits(root, rebalance):
     data = load(DataSpec(**made.settings["data"]))
     cpu = torch.device("cpu")
     old, new = (
-        predict(models.load(run.weights), data.test, cpu).double()
+        predict(models.load(run.weights), data.test, cpu, policy=Policy("none")).double()
         for run in (runs.find(root, "seed0"), made)
     )
     prior = log_prior(torch.tensor(data.train.class_counts())).double()

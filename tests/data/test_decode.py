@@ -2,6 +2,7 @@ import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from ltkd_cli.data import DataSpec, decoded, files, load, store
-from ltkd_cli.data.decode import Failure, attempt, decode, dimensions
+from ltkd_cli.data.decode import Failure, attempt, decode, dimensions, reduced
 from ltkd_cli.errors import DataError
 
 
@@ -27,20 +28,37 @@ def test_an_image_of_the_right_size_stays_untouched(tmp_path, noise):
     np.testing.assert_array_equal(pixels, noise[:24, :24].transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize("size", [12, 24, 36])
-def test_the_short_side_is_resized_and_the_centre_kept(tmp_path, noise, size):
+@pytest.mark.parametrize("short", [1, 5, 12, 23])
+def test_a_longer_short_side_is_reduced_as_torchvision_does(tmp_path, noise, short):
     Image.fromarray(noise).save(tmp_path / "a.png")
-    bicubic = functional.InterpolationMode.BICUBIC
-    resized = functional.resize(Image.fromarray(noise), size, bicubic)
-    expected = np.asarray(functional.center_crop(resized, size)).transpose(2, 0, 1)
-    difference = decode(str(tmp_path / "a.png"), size).astype(int) - expected
-    assert np.abs(difference).max() <= 1
+    expected = np.asarray(functional.resize(Image.fromarray(noise), short)).transpose(2, 0, 1)
+    np.testing.assert_array_equal(decode(str(tmp_path / "a.png"), short), expected)
 
 
-def test_an_upright_image_is_cropped_at_top_and_bottom(tmp_path, noise):
-    Image.fromarray(noise.swapaxes(0, 1)).save(tmp_path / "a.png")
-    expected = noise[:, 12:36].transpose(2, 1, 0)
-    np.testing.assert_array_equal(decode(str(tmp_path / "a.png"), 24), expected)
+@pytest.mark.parametrize("short", [24, 36, 4096])
+def test_nothing_is_enlarged_and_the_aspect_ratio_stays(tmp_path, noise, short):
+    for pixels in (noise, noise.swapaxes(0, 1), noise[:1]):
+        Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / "a.png")
+        found = decode(str(tmp_path / "a.png"), short)
+        np.testing.assert_array_equal(found, pixels.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (2, 900), (1, 1)])
+def test_images_of_extreme_shapes_stay_as_they_are(tmp_path, size):
+    Image.new("RGB", size, (9, 8, 7)).save(tmp_path / "a.png")
+    assert decode(str(tmp_path / "a.png"), 4).shape == (3, *reduced(size, 4)[::-1])
+    assert min(reduced(size, 1)) == 1
+
+
+def test_a_large_jpeg_is_decoded_at_a_smaller_scale_to_nearly_the_same_pixels(tmp_path):
+    ramp = np.linspace(0, 255, 800)
+    pixels = np.stack([np.add.outer(ramp, ramp[:600]) / 2] * 3, 2).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
+    found = decode(str(tmp_path / "a.jpg"), 60)
+    with Image.open(tmp_path / "a.jpg") as whole:
+        expected = np.asarray(functional.resize(whole, 60)).transpose(2, 0, 1)
+    assert found.shape == expected.shape == (3, 80, 60)
+    assert np.abs(found.astype(int) - expected).max() <= 3
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr"])
@@ -63,12 +81,30 @@ def test_sixteen_bits_a_pixel_are_scaled_not_cut_off(tmp_path):
     np.testing.assert_array_equal(decode(str(tmp_path / "a.png"), 8), expected)
 
 
-def test_photographs_are_turned_upright(tmp_path, noise):
+TURNED = {
+    1: lambda pixels: pixels,
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
+}
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("orientation", TURNED)
+def test_photographs_are_turned_upright(tmp_path, noise, orientation, name):
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held so that the top lies on the right
-    Image.fromarray(noise[:24, :24]).save(tmp_path / "a.png", exif=exif)
-    expected = np.rot90(noise[:24, :24], -1).transpose(2, 0, 1)
-    np.testing.assert_array_equal(decode(str(tmp_path / "a.png"), 24), expected)
+    exif[0x0112] = orientation
+    Image.fromarray(noise).save(tmp_path / name, exif=exif)
+    expected = TURNED[orientation](noise).transpose(2, 0, 1)
+    np.testing.assert_array_equal(decode(str(tmp_path / name), 24), expected)
+    assert decode(str(tmp_path / name), 12).shape == (
+        3,
+        *(side // 2 for side in expected.shape[1:]),
+    )
 
 
 BROKEN = {
@@ -96,6 +132,10 @@ def test_dimensions_are_width_and_height(tmp_path, write_image):
     assert dimensions(str(tmp_path / "b.png")) is None
 
 
+STORED = (".npy", ".photos")
+"""Endings of files of decoded images."""
+
+
 def progress_of(spec):
     """The data of `spec` and every (done, total) that was reported."""
     calls = []
@@ -103,7 +143,7 @@ def progress_of(spec):
 
 
 def stored():
-    return sorted(store.cache_folder().glob("*.npy"))
+    return [path for path in sorted(store.cache_folder().iterdir()) if path.suffix in STORED]
 
 
 def test_images_are_decoded_at_the_first_start_only(make_folder):
@@ -183,8 +223,9 @@ def test_processes_share_the_file_and_keep_their_changes_to_themselves(make_fold
     assert torch.equal(load(spec).train.images.resident, expected)
 
 
-def test_huge_sets_are_decoded_on_demand_with_the_same_pixels(make_folder, monkeypatch):
-    spec = DataSpec(str(make_folder([5, 3])), image_size=6)
+@pytest.mark.parametrize("size", [8, 6])
+def test_huge_sets_are_decoded_on_demand_with_the_same_pixels(make_folder, monkeypatch, size):
+    spec = DataSpec(str(make_folder([5, 3])), image_size=size)
     expected = load(spec)
     shutil.rmtree(store.cache_folder())
     monkeypatch.setattr(decoded, "STORED_LIMIT", 0)
@@ -194,8 +235,8 @@ def test_huge_sets_are_decoded_on_demand_with_the_same_pixels(make_folder, monke
     assert data.train.images.resident is None
     assert len(data.train.images) == 8
     rows = torch.tensor([7, 0, 7])
-    pixels = data.train.images.gather(rows)
-    assert torch.equal(pixels, expected.train.images.gather(rows))
+    pairs = zip(data.train.images.gather(rows), expected.train.images.gather(rows), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
     assert (data.mean, data.std) == (expected.mean, expected.std)
     assert data.train.fingerprint == expected.train.fingerprint
 
@@ -255,15 +296,18 @@ def test_unreadable_images_that_are_not_used_do_no_harm(make_folder):
 def test_a_full_disk_is_noticed_before_decoding(make_folder, monkeypatch):
     usage = shutil.disk_usage(".")._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    spec = DataSpec(str(make_folder([2, 2])))
     with pytest.raises(DataError, match="GiB free") as caught:
-        load(DataSpec(str(make_folder([2, 2]))))
+        load(replace(spec, store="always"))
     assert "LTKD_CACHE_DIR" in caught.value.hint
+    kept = load(spec).kept
+    assert (kept.stored, kept.why, kept.free) == (False, "room", 1000)
 
 
 def test_a_write_that_fails_leaves_nothing_behind(make_folder):
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    spec = DataSpec(str(make_folder([2, 2])), image_size=256)
+    spec = DataSpec(str(make_folder([2, 2], size=(320, 300))), image_size=256)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
     try:
         with pytest.raises(DataError, match="cannot be written") as caught:

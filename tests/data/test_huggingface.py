@@ -48,12 +48,9 @@ def test_it_may_be_made_long_tailed_and_resized():
     assert data.train.images.size == (4, 4)
 
 
-def test_images_are_decoded_on_demand_with_the_same_pixels(monkeypatch):
-    from ltkd_cli.data import decoded
-
+def test_images_are_decoded_on_demand_with_the_same_pixels():
     expected = load(DataSpec(f"hf:{WRITTEN}")).train.images.resident
-    monkeypatch.setattr(decoded, "STORED_LIMIT", 0)
-    images = load(DataSpec(f"hf:{WRITTEN}")).train.images
+    images = load(DataSpec(f"hf:{WRITTEN}", store="never")).train.images
     assert images.resident is None
     assert torch.equal(images.gather(torch.arange(9)), expected)
 

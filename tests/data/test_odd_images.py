@@ -1,5 +1,6 @@
 """Images of unusual depth, files that are no files, and a machine that runs out of something."""
 
+import errno
 import io
 import os
 import resource
@@ -12,7 +13,7 @@ from PIL import Image
 
 from ltkd_cli.data import DataSpec, load
 from ltkd_cli.data.decode import attempt, decode
-from ltkd_cli.data.failures import Failure
+from ltkd_cli.data.failures import Failure, unreadable
 from ltkd_cli.errors import DataError
 
 
@@ -157,3 +158,29 @@ def test_a_corrupt_file_among_many_is_named_with_its_reason(make_folder):
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(DataError, match=r"1 of 602 images cannot be read: .*250\.png \(.+\)"):
         load(DataSpec(str(folder)))
+
+
+class Forbidden(io.BytesIO):
+    """A file that this user may not read, or that a broken disk does not give."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def read(self, *sizes):
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE])
+def test_what_the_system_does_not_give_is_not_called_damaged(number):
+    found = attempt(Forbidden(number), 8, "cat/1.png")
+    assert found == Failure("cat/1.png", os.strerror(number), damaged=False)
+    assert not {"replace", "remove"} & {*unreadable([found], 9).hint.split()}
+    assert "cat/1.png" in unreadable([found], 9).hint
+
+
+def test_broken_bytes_are_called_damaged(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    found = attempt(str(tmp_path / "a.png"), 8)
+    assert found.damaged
+    assert "replace" in unreadable([found], 9).hint

@@ -1,0 +1,231 @@
+"""Views of an image set, batch by batch: the one reader of images that are no array in memory.
+
+Photographs are decoded, or read from the store, and cut to frames by the worker processes of a
+PyTorch DataLoader, some batches ahead. The other steps of a policy are applied where the
+network is.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..data import Images
+from ..errors import DataError, Hint, LtkdError
+from .policy import Mixed, Policy, finish, frame_views, render, sources_of
+from .resize import some
+
+MAX_WORKERS = 16
+"""More processes rarely find the cores, and their batches take memory."""
+
+AHEAD = 2
+"""Batches that each worker makes ahead of the step."""
+
+SECONDS_AFTER_SIGTERM = 10
+"""Given to the process that trains: it may want a last batch when a whole job is to end."""
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where Linux keeps what processes share, as batches are; a container may have little of it."""
+
+
+class Request(NamedTuple):
+    """Views that are wanted together, in order: int64 [B] both, on the host."""
+
+    rows: Tensor
+    views: Tensor
+
+
+class Failed(NamedTuple):
+    """An LtkdError on its way out of a worker."""
+
+    kind: type[LtkdError]
+    problem: str
+    hint: Hint
+
+
+Numbers = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Rows and views of a request; NumPy's arrays travel to workers without shared memory."""
+
+
+class Reader:
+    """Reads requests of one policy from images that are not ready, by workers that stay."""
+
+    def __init__(self, images: Images, policy: Policy, device: torch.device) -> None:
+        """Starts nothing yet."""
+        self._images, self._policy, self._device = images, policy, device
+        self._wanted = _Wanted()
+        self._loader: DataLoader[Tensor | Failed] | None = None
+
+    def frames(self, requests: Sequence[Request]) -> Iterator[Tensor]:
+        """What `finish` takes for each request, in order: uint8 [B + M, 3, H, W] on the host.
+
+        For a GPU in pinned memory. Requests of an earlier call are given up. DataError and the
+        like where an image cannot be read.
+        """
+        if not requests:
+            return iter(())
+        self._wanted.requests = requests
+        if self._loader is None or not self._loader.num_workers:  # few requests need no worker
+            self._loader = self._open(requests)
+        with _undisturbed():
+            batches = iter(self._loader)
+        return _unpacked(batches)
+
+    def _open(self, requests: Sequence[Request]) -> DataLoader[Tensor | Failed]:
+        height, width = self._images.size
+        batch_bytes = 3 * height * width * max(len(request.rows) for request in requests[:2])
+        workers = worker_count(len(requests), batch_bytes, self._device)
+        return DataLoader(
+            _Frames(self._images, self._policy),
+            sampler=self._wanted,
+            batch_size=None,
+            collate_fn=_as_it_is,
+            num_workers=workers,
+            prefetch_factor=AHEAD if workers else None,
+            persistent_workers=workers > 0,
+            pin_memory=self._device.type == "cuda",
+            worker_init_fn=_begin_worker,
+            multiprocessing_context="fork" if workers else None,
+            generator=torch.Generator(),  # else each epoch would draw from the global one
+        )
+
+
+def read(
+    images: Images, requests: Sequence[Request], policy: Policy, device: torch.device
+) -> Iterator[Mixed]:
+    """The views of each request, on a device; each image of a request is read once.
+
+    DataError and the like where an image cannot be read.
+    """
+    total = len(images)
+    if images.ready:
+        for request in requests:
+            yield render(lambda rows: _gather(images, rows, device), *request, policy, total)
+        return
+    frames = Reader(images, policy, device).frames(requests)
+    for request, found in zip(requests, frames, strict=True):
+        yield finish(found.to(device, non_blocking=True), *request, policy, total)
+
+
+def clean(rows: Iterable[Tensor]) -> list[Request]:
+    """Requests for the clean view of rows, int64 [B] each."""
+    return [Request(part, torch.zeros_like(part)) for part in rows]
+
+
+def worker_count(requests: int, batch_bytes: int, device: torch.device) -> int:
+    """Processes that read: for a GPU one for each core but one, else one for each thread.
+
+    No more than there are requests, or than shared memory has room for; 0 where this process
+    has to read by itself.
+    """
+    if requests < 2 or "fork" not in multiprocessing.get_all_start_methods():
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    wanted = max(1, cores - 1) if device.type == "cuda" else min(cores, torch.get_num_threads())
+    room = wanted
+    if SHARED_MEMORY.is_dir():
+        room = shutil.disk_usage(SHARED_MEMORY).free // 2 // ((AHEAD + 1) * batch_bytes)
+    return min(wanted, requests, room, MAX_WORKERS)
+
+
+def _gather(images: Images, rows: Tensor, device: torch.device) -> Tensor:
+    found = images.gather(rows)
+    assert isinstance(found, Tensor)  # images that are ready have one size
+    return found.to(device)
+
+
+class _Wanted(Sampler[Numbers]):
+    """The requests of an epoch."""
+
+    def __init__(self) -> None:
+        self.requests: Sequence[Request] = ()
+
+    def __iter__(self) -> Iterator[Numbers]:
+        return ((rows.numpy(), views.numpy()) for rows, views in self.requests)
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+
+class _Frames(Dataset[Tensor | Failed]):
+    """Frames of requests, made by whoever asks for them."""
+
+    def __init__(self, images: Images, policy: Policy) -> None:
+        self.images, self.policy = images, policy
+
+    def __getitem__(self, request: Numbers) -> Tensor | Failed:
+        rows, views = map(torch.from_numpy, request)
+        try:
+            return self._frames(rows, views)
+        except LtkdError as error:
+            return Failed(type(error), error.problem, error.hint)
+        except MemoryError:
+            problem = f"There was not enough memory for a batch of {len(rows):,} images."
+            return Failed(DataError, problem, "free -h, or a smaller --batch-size")
+
+    def _frames(self, rows: Tensor, views: Tensor) -> Tensor:
+        size = self.images.size
+        rows, views = sources_of(rows, views, self.policy, len(self.images), size)
+        different, places = torch.unique(rows, return_inverse=True)
+        sources = some(self.images.gather(different), places)
+        return frame_views(sources, rows, views, self.policy, size)
+
+
+def _unpacked(batches: Iterator[Tensor | Failed]) -> Iterator[Tensor]:
+    """The batches; LtkdError where a worker failed, or is gone."""
+    while True:
+        try:
+            found = next(batches)
+        except StopIteration:
+            return
+        except (RuntimeError, EOFError, OSError) as error:  # the last two where it fell silent
+            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
+                raise
+            why = " ".join(str(error).split()) or "it has fallen silent"
+            raise DataError(
+                f"A process that reads images has ended before its time: {why}.",
+                f"free -h; df -h {SHARED_MEMORY}; ulimit -n",
+            ) from error
+        if isinstance(found, Failed):
+            raise found.kind(found.problem, found.hint)
+        yield found
+
+
+def _as_it_is(found: Any) -> Any:
+    return found
+
+
+def _begin_worker(number: int) -> None:
+    """What ends the process that trains ends its workers, a little later."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_SIGTERM) and None)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Workers begun in the body get no Ctrl-C, and their end interrupts no other code of ours."""
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
+            yield
+    finally:
+        if in_main:
+            signal.signal(signal.SIGCHLD, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -1,0 +1,240 @@
+"""Photographs keep their aspect ratio, in a store of one byte range each or as files."""
+
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from mixed_sizes import SHORT, SIZE, write_photographs
+from PIL import Image
+
+from ltkd_cli.data import DataSpec, decoded, load, store
+from ltkd_cli.data.decode import dimensions, reduced
+from ltkd_cli.data.imageset import digest, fingerprint
+from ltkd_cli.data.ragged import ENTRY, MAGIC
+from ltkd_cli.errors import DataDamaged, DataError, UsageError
+
+IMAGES = 24
+"""Training images that `write_photographs` writes."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_photographs(tmp_path_factory.mktemp("photographs") / "mixed")
+
+
+@pytest.fixture
+def spec(folder):
+    return DataSpec(str(folder), image_size=SIZE)
+
+
+def everything(images):
+    return images.gather(torch.arange(len(images)))
+
+
+def same(left, right):
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def stored(images=IMAGES):
+    """The file of a split of so many images."""
+    found = [path for path in store.cache_folder().glob("*.photos") if count_of(path) == images]
+    assert len(found) == 1
+    return found[0]
+
+
+def count_of(path):
+    return struct.unpack("<q", path.read_bytes()[len(MAGIC) + 32 : len(MAGIC) + 40])[0]
+
+
+def test_images_keep_their_shape_with_a_short_side_of_at_most_what_is_asked_for(folder, spec):
+    images = load(spec).train.images
+    files = sorted((folder / "train").rglob("*.jpg"))
+    expected = [reduced(dimensions(str(path)), SHORT) for path in files]
+    found = [(image.shape[2], image.shape[1]) for image in everything(images)]
+    assert found == expected
+    assert {min(size) for size in found} >= {1, 20, 33, 36}
+    assert images.size == (SIZE, SIZE)
+    assert images.resident is None
+
+
+def test_store_and_files_give_the_same_pixels(spec):
+    kept, files = (load(replace(spec, store=how)) for how in ("always", "never"))
+    for split in ("train", "test"):
+        left, right = getattr(kept, split), getattr(files, split)
+        assert same(everything(left.images), everything(right.images))
+        assert left.fingerprint == right.fingerprint
+    assert (kept.mean, kept.std) == (files.mean, files.std)
+
+
+def test_any_rows_are_read_in_their_order(spec):
+    images = load(spec).train.images
+    rows = torch.tensor([23, 0, 5, 23])
+    assert same(images.gather(rows), [everything(images)[row] for row in rows.tolist()])
+
+
+def test_auto_stores_what_fits_and_says_how_large_it_is(spec):
+    first, second = load(spec).kept, load(spec).kept
+    assert (first.stored, first.why, second.why) == (True, "fits", "there")
+    assert (first.images, first.short_side) == (IMAGES + 12, SHORT)
+    files = list(store.cache_folder().glob("*.photos"))
+    pixels = sum(path.stat().st_size - 88 - ENTRY * count_of(path) for path in files)
+    assert first.size == pytest.approx(pixels, rel=0.01)
+
+
+@pytest.mark.parametrize(("how", "why"), [("never", "asked"), ("auto", "limit")])
+def test_nothing_is_written_where_files_are_decoded_on_demand(spec, how, why, monkeypatch):
+    monkeypatch.setattr(decoded, "STORED_LIMIT", 0)
+    kept = load(replace(spec, store=how)).kept
+    assert (kept.stored, kept.why) == (False, why)
+    assert not list(store.cache_folder().glob("*.photos"))
+
+
+def test_always_stores_beyond_the_limit(spec, monkeypatch):
+    monkeypatch.setattr(decoded, "STORED_LIMIT", 0)
+    kept = load(replace(spec, store="always")).kept
+    assert (kept.stored, kept.why) == (True, "asked")
+    assert load(spec).kept.why == "there"  # what is there is used
+
+
+@pytest.mark.parametrize("changes", [{"store": "sometimes"}, {"short_side": 31}, {"short_side": 0}])
+def test_values_that_do_not_fit_are_refused(spec, changes):
+    with pytest.raises(UsageError) as caught:
+        load(replace(spec, **changes))
+    assert str(next(iter(changes.values()))) in caught.value.problem
+
+
+def test_another_short_side_means_other_pixels_and_another_fingerprint(spec):
+    usual, large = load(spec).train, load(replace(spec, short_side=58)).train
+    assert max(min(image.shape[1:]) for image in everything(large.images)) == 58
+    assert large.fingerprint != usual.fingerprint
+    named = load(replace(spec, short_side=SHORT)).train
+    assert named.fingerprint == usual.fingerprint
+
+
+@pytest.mark.parametrize("row", [0, 7, IMAGES - 1])
+def test_one_flipped_bit_of_an_image_is_noticed(spec, row):
+    images = load(spec).train.images
+    start = 16 + 32 + 8 + sum(image.numel() for image in everything(images)[:row])
+    path = stored()
+    whole = bytearray(path.read_bytes())
+    whole[start + 1] ^= 4
+    path.write_bytes(whole)
+    images = load(spec).train.images
+    others = [each for each in range(IMAGES) if each != row]
+    assert len(images.gather(torch.tensor(others))) == IMAGES - 1
+    with pytest.raises(DataDamaged, match=f"first in row {row};") as caught:
+        images.gather(torch.tensor([row]))
+    assert str(path) in caught.value.problem
+    assert not path.exists()  # the next start decodes anew
+    assert same(
+        everything(load(spec).train.images),
+        everything(load(replace(spec, store="never")).train.images),
+    )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"ltkd photos 0" + whole[13:],
+        lambda whole: whole[:20] + b"?" + whole[21:],
+        lambda whole: whole[:50] + b"?" + whole[51:],
+        lambda whole: whole[:-40] + b"?" + whole[-39:],
+        lambda whole: whole[:-1] + b"?",
+        lambda whole: whole[:-1],
+        lambda whole: whole + b"?",
+        lambda whole: whole[:60],
+        lambda whole: b"",
+    ],
+    ids=["version", "kind", "count", "table", "seal", "short", "long", "cut", "empty"],
+)
+def test_a_store_that_is_not_what_was_written_is_made_anew(spec, damage):
+    expected = [image.clone() for image in everything(load(spec).train.images)]
+    path = stored()
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert path.read_bytes() != whole
+    assert same(everything(load(spec).train.images), expected)
+    assert path.read_bytes() == whole
+
+
+def test_a_table_of_other_sizes_with_a_right_seal_is_not_believed(spec):
+    import hashlib
+
+    expected = [image.clone() for image in everything(load(spec).train.images)]
+    path = stored()
+    whole = bytearray(path.read_bytes())
+    table = len(whole) - 32 - ENTRY * IMAGES
+    whole[table : table + 4] = struct.pack("<I", 10_000)
+    seal = hashlib.sha256(whole[:56] + whole[table:-32]).digest()
+    path.write_bytes(whole[:-32] + seal)
+    assert same(everything(load(spec).train.images), expected)
+
+
+def test_a_store_of_squares_of_version_2_is_not_taken_for_photographs(spec):
+    train = load(spec).train
+    files = load(replace(spec, store="never")).train.images.files
+    old = digest(f"decode 2, {SIZE} pixels".encode(), files.version.encode())
+    path = store.cache_folder() / f"{old}.npy"
+    np.save(path, np.zeros((IMAGES, 3, SIZE, SIZE), np.uint8))
+    stored().unlink()
+    assert same(everything(load(spec).train.images), everything(train.images))
+
+
+def identity_2(files, count):
+    """What version 2 of decoding took the fingerprint of."""
+    listed = "\0".join(files.keys).encode()
+    return b"decode 2\0%d\0" % count + listed + files.contents().tobytes()
+
+
+def fingerprint_2(data, files):
+    train = data.train
+    return fingerprint(
+        identity_2(files, len(train.labels)), train.labels, train.class_names, train.images.size
+    )
+
+
+def test_photographs_have_another_fingerprint_than_squares_cut_of_them_had(spec):
+    data = load(replace(spec, store="never"))
+    assert not data.train.matches(fingerprint_2(data, data.train.images.files))
+    assert data.train.fingerprint_v1 == data.train.fingerprint
+
+
+def test_small_images_of_one_size_keep_the_fingerprint_of_version_2(make_folder):
+    data = load(DataSpec(str(make_folder([5, 3])), store="never"))
+    assert data.train.fingerprint == fingerprint_2(data, data.train.images.files)
+    assert data.train.fingerprint_v1 != data.train.fingerprint
+
+
+def test_training_and_test_images_may_be_of_different_kinds(make_folder, write_image):
+    folder = make_folder([3, 3])
+    write_image(folder / "test" / "class1" / "tall.png", size=(8, 20))
+    data = load(DataSpec(str(folder)))
+    assert data.train.images.resident is not None
+    assert data.test.images.resident is None
+    assert everything(data.test.images)[-1].shape == (3, 20, 8)
+
+
+def test_every_photograph_that_is_damaged_is_named_and_nothing_is_stored(tmp_path):
+    folder = write_photographs(tmp_path / "mixed")
+    for name in ("train/class0/003.jpg", "test/class2/001.jpg"):
+        path = folder / name
+        path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match=r"2 of 36 .*class0/003\.jpg.*class2/001\.jpg"):
+        load(DataSpec(str(folder), image_size=SIZE))
+    assert not list(store.cache_folder().glob("*.photos"))
+
+
+def test_every_colour_mode_is_read_from_a_list(tmp_path):
+    modes = ["1", "L", "LA", "P", "RGBA", "CMYK"]
+    lines = []
+    for number, mode in enumerate(modes):
+        path = tmp_path / f"{number}.tif"
+        Image.new("RGB", (40 + number, 30), (255, 255, 255)).convert(mode).save(path)
+        lines.append(f"{path.name} {number % 2}\n")
+    for split in ("train", "test"):
+        (tmp_path / f"x_{split}.txt").write_text("".join(lines))
+    data = load(DataSpec(str(tmp_path / "x_train.txt"), image_size=16))
+    for image in everything(data.train.images):
+        assert image.min() == 255
