@@ -3,7 +3,7 @@ PYTHON ?= python3
 LTKD := .venv/bin/ltkd
 INSTALLED := .venv/.installed
 
-.PHONY: all demo test lint bench docs clean
+.PHONY: all demo test lint bench faults docs clean
 
 all: lint test
 
@@ -26,6 +26,10 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	.venv/bin/python -m benchmarks.speed
+
+# Kills, damage, hostile files and odd input: thousands of cases, in about a quarter of an hour.
+faults: $(INSTALLED)
+	OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.faults --keep
 
 # What the documentation repeats of the code; a test fails when this was forgotten.
 docs: $(INSTALLED)

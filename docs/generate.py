@@ -71,6 +71,7 @@ def pages() -> dict[Path, str]:
     parts = {
         ROOT / "README.md": {
             "results": results_table(kept("cifar10-lt-short"), IN_THE_README),
+            "faults": faults_table(kept("faults")),
         },
         ROOT / "docs" / "results.md": {
             "cifar10-lt-published": published_table(
@@ -364,6 +365,15 @@ def consistency_table(rows: Mapping[str, Any]) -> str:
         accuracies = [over_seeds(of[split]) for split in SPLITS] if runs else ["not run", *"---"]
         lines.append((name, str(len(runs)), *accuracies, *cells))
     return table(columns, lines)
+
+
+def faults_table(campaign: Mapping[str, Any]) -> str:
+    """How many cases of each area were tried, and how many ended as they must."""
+    rows = [
+        (name, *(f"{number:,}" for number in (area["tried"], area["survived"], len(area["wrong"]))))
+        for name, area in campaign["areas"].items()
+    ]
+    return table(("what was done", "tried", "survived", "wrong"), rows)
 
 
 def results_row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ LtkdError               1    an expected failure
 │   └── CacheDamaged    4    bytes that are not what was written
 ├── CheckpointError     4    weights or training state that cannot be used
 ├── RunError            1    a run folder that is missing, unfinished or taken
+│   └── RunDamaged      4    a record of a run that is not what was written
 ├── Diverged            1    a loss that is not finite
 ├── BelowThreshold      5    `eval --fail-under` was not met
 └── Interrupted       130    stopped by the user; the hint is the command that resumes
@@ -119,6 +120,10 @@ class CheckpointError(LtkdError):
 
 class RunError(LtkdError):
     pass
+
+
+class RunDamaged(RunError):
+    exit_code = 4
 
 
 class Diverged(LtkdError):

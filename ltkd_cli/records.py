@@ -29,8 +29,8 @@ from typing import (
 T = TypeVar("T")
 Names = Mapping[str, Any]
 
-MAX_DIGITS = 18
-"""Of a whole number; more are no count, size or seed of anything here."""
+LARGEST = 2**63 - 1
+"""Whole number; beyond it there is no count, size or seed of anything here."""
 
 MAX_DEPTH = 32
 """Of lists and objects within one another."""
@@ -40,16 +40,16 @@ class Invalid(ValueError):
     """A value that is not of its declared type; the message says where and why."""
 
 
-def parse_json(data: bytes) -> Any:
+def parse_json(data: bytes, largest: int = LARGEST) -> Any:
     """The value in JSON text that any program would read alike; Invalid for all other bytes.
 
-    Refused are: what is not UTF-8, NaN and Infinity, numbers beyond float64 or MAX_DIGITS, a
+    Refused are: what is not UTF-8, NaN and Infinity, numbers beyond float64 or `largest`, a
     name that an object has twice, and nesting beyond MAX_DEPTH.
     """
     try:
         value = json.loads(
             data.decode(),
-            parse_int=_int,
+            parse_int=functools.partial(_int, largest=largest),
             parse_float=_float,
             parse_constant=_float,
             object_pairs_hook=_object,
@@ -90,6 +90,10 @@ def between(low: float, high: float) -> Callable[[float], None]:
             raise ValueError(f"must be from {low:,} to {high:,}")
 
     return check
+
+
+Count = Annotated[int, between(0, 10**15)]
+"""Of images, classes, bytes and the like."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,10 +230,10 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _int(text: str) -> int:
-    if len(text.lstrip("-")) > MAX_DIGITS:
-        raise Invalid(f"it holds a number of {len(text)} digits")
-    return int(text)
+def _int(text: str, largest: int) -> int:
+    if len(text) > len(str(-largest)) or abs(value := int(text)) > largest:
+        raise Invalid(f"it holds the number {_short(text)}")
+    return value
 
 
 def _float(text: str) -> float:

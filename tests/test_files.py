@@ -8,6 +8,7 @@ import socket
 
 import pytest
 
+from benchmarks.faults.children import in_child, start_child
 from ltkd_cli import files
 from ltkd_cli.files import Holder, Locked, locked, named_in, open_regular, replacing
 
@@ -22,24 +23,6 @@ def path(tmp_path):
 @pytest.fixture
 def lock(tmp_path):
     return tmp_path / "lock"
-
-
-def start_child(work):
-    """Runs `work` in a forked process that is not waited for; its number."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        work()
-        code = 0
-    finally:
-        os._exit(code)
-
-
-def in_child(work):
-    """Runs `work` in a forked process; its wait status."""
-    return os.waitpid(start_child(work), 0)[1]
 
 
 def content(**changed):

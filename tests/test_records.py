@@ -110,3 +110,4 @@ def test_plain_json_is_read():
         "a": [1, -2500.0, "\udcff", True, None]
     }
     parse_json(nested)
+    assert parse_json(b"[9223372036854775807, -9223372036854775807]")[0] == 2**63 - 1

@@ -13,7 +13,7 @@ import pytest
 from run_examples import DONE, KNOWN, SCORES, create, rewrite
 
 from ltkd_cli import runs
-from ltkd_cli.errors import CheckpointError, LtkdError, RunError
+from ltkd_cli.errors import CheckpointError, LtkdError, RunDamaged, RunError
 
 LATER = "2099-01-01T00:00:00+00:00"
 
@@ -127,6 +127,73 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path):
     assert (run.path / "run.json").read_bytes() == before
 
 
+def flipped(data):
+    """The bytes with one bit of each flipped in turn."""
+    for place in range(len(data)):
+        other = bytearray(data)
+        other[place] ^= 1 << place % 8
+        yield bytes(other)
+
+
+def test_no_byte_of_a_record_changes_unnoticed(tmp_path):
+    run = create(tmp_path, **DONE)
+    file = run.path / "run.json"
+    outcomes = []
+    for data in flipped(file.read_bytes()):
+        file.write_bytes(data)
+        try:
+            assert runs.read(run.path).record == run.record  # another kind of space
+        except RunError as error:
+            outcomes.append(error)
+    assert all(str(run.path) in error.problem for error in outcomes)
+    assert sum(isinstance(error, RunDamaged) for error in outcomes) > 100
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"scores": {**SCORES, "nll": 1.5}},
+        {"settings": {"method": "kd"}},
+        {"seconds": None},
+        {"later": 1},
+        {"checksum": None},
+        {"checksum": "0" * 16},
+        {"checksum": 5},
+        {"format": 1},
+    ],
+    ids=str,
+)
+def test_a_record_that_another_program_edited_is_refused_with_4_and_hides_no_other(
+    tmp_path, fields
+):
+    good, bad = create(tmp_path, **DONE), create(tmp_path, **DONE)
+    record = {**json.loads((bad.path / "run.json").read_text()), **fields}
+    kept = {name: value for name, value in record.items() if value is not None}
+    (bad.path / "run.json").write_text(json.dumps(kept))
+    with pytest.raises(RunDamaged) as caught:
+        runs.read(bad.path)
+    assert str(bad.path / "run.json") in caught.value.problem
+    assert (caught.value.exit_code, "checksum" in str(caught.value.hint)) == (4, True)
+    found, odd = runs.survey(tmp_path)
+    assert ([run.name for run in found], len(odd)) == ([good.name], 1)
+
+
+def test_a_record_of_format_1_is_read_with_a_warning_and_written_with_a_checksum(tmp_path):
+    run = create(tmp_path)
+    run.log({"epoch": 1})
+    record = {**run.record, "format": 1}
+    del record["checksum"]
+    (run.path / "run.json").write_text(json.dumps(record))
+    run.metrics.write_text('{"epoch": 1}\n')
+    old = runs.read(run.path)
+    assert [str(run.path / "run.json") in warning for warning in old.warnings] == [True]
+    assert old.read_metrics() == [{"epoch": 1}]
+    old.update(status="interrupted")
+    new = runs.read(run.path)
+    assert (new.warnings, new.record["format"]) == ((), 2)
+    assert new.read_metrics() == [{"epoch": 1}]
+
+
 def make_folder(path):
     path.mkdir()
 
@@ -178,6 +245,29 @@ def test_an_odd_line_of_the_metrics_is_named_by_file_and_number(tmp_path, line):
         run.keep_metrics_to(5)
     assert str(run.metrics) in caught.value.problem
     assert "2" in caught.value.problem
+
+
+def test_no_byte_of_the_metrics_changes_unnoticed(tmp_path):
+    run = create(tmp_path)
+    for epoch in (1, 2):
+        run.log({"epoch": epoch, "terms": {"label": 0.5 / epoch}})
+    whole, known = run.metrics.read_bytes(), run.read_metrics()
+    refused = []
+    for data in flipped(whole[: whole.index(b"\n")]):
+        run.metrics.write_bytes(data + whole[len(data) :])
+        try:
+            assert run.read_metrics() == known
+        except RunError as error:
+            refused.append(error.problem)
+    assert len(refused) > 50
+    assert all(str(run.metrics) in problem for problem in refused)
+
+
+def test_a_line_of_the_metrics_without_its_checksum_is_refused(tmp_path):
+    run = create(tmp_path)
+    run.metrics.write_text('{"epoch": 1}\n')
+    with pytest.raises(RunDamaged, match=r"metrics\.jsonl"):
+        run.read_metrics()
 
 
 def test_metrics_in_a_pipe_are_not_waited_for(tmp_path):

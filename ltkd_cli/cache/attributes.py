@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from typing import Any, Literal, TypedDict, cast
 
 from .. import __version__
+from ..records import Count, checked, parse_json
 
 PLAIN = (bool, int, float, str)
 """Types that HDF5 has of its own; every other value is stored as JSON text."""
@@ -17,73 +17,79 @@ PLAIN = (bool, int, float, str)
 LARGEST = 2**63
 """Whole numbers beyond this, too, are stored as JSON text."""
 
+HUGE = 2**128
+"""Whole numbers beyond this are stored by nobody."""
+
 LIBRARIES = ("torch", "torchvision", "h5py")
 """Packages whose versions a cache names, beside ltkd's own."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
-
-
-class Score(_Record):
+class Score(TypedDict, total=False):
     """One accuracy of the teacher on its test images."""
 
-    accuracy: float | None = None
+    accuracy: float | None
 
 
-class TeacherModel(_Record):
+class _TeacherModel(TypedDict):
     name: str
-    head: str = "linear"
 
 
-class Groups(_Record):
+class TeacherModel(_TeacherModel, total=False):
+    head: str
+
+
+class Groups(TypedDict):
     rule: str
     of_class: list[str]
 
 
-class Attributes(_Record):
-    """Attributes with a meaning here; those with a default may be absent, and others exist."""
-
+class _Attributes(TypedDict):
     format: int
     fingerprint: str
     class_names: list[str]
-    class_counts: list[NonNegativeInt]
-    test_fingerprint: str = ""
-    image_set: str = ""
-    data_spec: dict[str, Any] = {}
-    groups: Groups | None = None
-    policy: Any = None
-    view_policy: str = ""
-    view_seed: int = 0
-    view_version: int = 0
-    teacher_run: str = ""
-    teacher_sha256: str = ""
-    teacher_model: TeacherModel | None = None
-    teacher_method: str = ""
-    teacher_classes: list[NonNegativeInt] | None = None
-    teacher_recipe: dict[str, Any] = {}
-    teacher_scores: dict[str, Score | float | None] = {}
-    test_split: str = ""
-    autocast: str | None = None
-    device: str = ""
-    created: str = ""
-    ltkd: str = ""
-    torch: str = ""
-    torchvision: str = ""
-    h5py: str = ""
+    class_counts: list[Count]
 
 
-class Place(BaseModel, strict=True, extra="forbid"):
+class Attributes(_Attributes, total=False):
+    """Attributes with a meaning here; others exist, and are kept as they are."""
+
+    test_fingerprint: str
+    image_set: str
+    data_spec: dict[str, Any]
+    groups: Groups | None
+    policy: Any
+    view_policy: str
+    view_seed: int
+    view_version: int
+    teacher_run: str
+    teacher_sha256: str
+    teacher_model: TeacherModel | None
+    teacher_method: str
+    teacher_classes: list[Count] | None
+    teacher_recipe: dict[str, Any]
+    teacher_scores: dict[str, Score | float | None]
+    test_split: str
+    autocast: str | None
+    device: str
+    created: str
+    ltkd: str
+    torch: str
+    torchvision: str
+    h5py: str
+
+
+@dataclass(frozen=True)
+class Place:
     """Where a dataset lies in the file."""
 
     type: Literal["<f2", "<f4", "|u1", "<i8", "<i4", "<u4"]
     """NumPy's name of the element type."""
-    shape: list[NonNegativeInt]
-    offset: NonNegativeInt
+    shape: tuple[Count, ...]
+    offset: Count
     """First byte."""
 
 
-class Record(BaseModel, strict=True, extra="allow"):
+class Record(TypedDict):
     """A cache file's own description."""
 
     attributes: Attributes
@@ -91,20 +97,15 @@ class Record(BaseModel, strict=True, extra="allow"):
     """None for one that is no contiguous range of bytes."""
 
 
-def described(text: bytes | str) -> Record:
+def described(text: bytes) -> Record:
     """The description in a JSON text; ValueError says what is wrong with it, in words."""
-    try:
-        return Record.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{where!a}: {first['msg']}".replace("'", "`")) from None
+    return cast(Record, checked(parse_json(text, HUGE), Record))
 
 
 def as_read(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes as a reader gets them; ValueError where it would refuse them."""
-    record = described(json_text({"attributes": dict(attributes), "datasets": {}}))
-    return record.attributes.model_dump(exclude_unset=True)
+    record = described(json_text({"attributes": dict(attributes), "datasets": {}}).encode())
+    return dict(record["attributes"])
 
 
 def encode(attributes: Mapping[str, Any]) -> dict[str, bool | int | float | str]:

@@ -164,7 +164,7 @@ def read_opened(file: Opened, *, unfinished: bool = False) -> Container:
     try:
         if found is None:
             return _of_format_1(file)
-        _refuse_newer(path, found.skipped.format)
+        _refuse_newer(path, found.skipped["format"])
         container = _mapped(file, described(found.text), complete=found.complete)
         _refuse_unchecked(container, found.skipped)
     except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -196,7 +196,7 @@ def _of_format_1(file: Opened) -> Container:
     if number > 1:
         raise damage(file.path, "its trailer is missing")
     complete = attributes.get("complete")
-    return _mapped(file, described(json.dumps(found)), complete=complete is True)
+    return _mapped(file, described(json.dumps(found).encode()), complete=complete is True)
 
 
 def _begins_as_hdf5(file: Opened) -> bool:
@@ -232,24 +232,24 @@ def _mapped(file: Opened, record: Record, *, complete: bool) -> Container:
     for name in ("first", "labels"):  # small, and checked once: kept as they are now
         arrays[name] = arrays[name].copy()
         arrays[name].flags.writeable = False
-    number = record.attributes.format
+    number = record["attributes"]["format"]
     layout = Layout(rows, classes, width, arrays["first"], arrays["labels"], dtype, number)
     if fault := layout.fault():
         raise ValueError(fault)
     _refuse_misfits(layout, ranges, record)
-    attributes = record.attributes.model_dump(exclude_unset=True)
+    attributes = dict(record["attributes"])
     return Container(file, number, complete, attributes, ranges, layout, arrays)
 
 
 def _byte_ranges(record: Record) -> dict[str, Range]:
     """The ranges, when every dataset is one."""
     ranges = {}
-    found = record.datasets
+    found = record["datasets"]
     for name in [*REQUIRED, *(name for name in DATASETS if name in found)]:
         place = found.get(name)
         if place is None:
             raise ValueError(f"`{name}` is missing or not one contiguous range of bytes")
-        ranges[name] = Range(np.dtype(place.type), tuple(place.shape), place.offset)
+        ranges[name] = Range(np.dtype(place.type), place.shape, place.offset)
     return ranges
 
 
@@ -264,19 +264,19 @@ def _refuse_misfits(layout: Layout, ranges: Mapping[str, Range], record: Record)
             raise ValueError(
                 f"`{name}` is {part.dtype} {part.shape}, not {wanted.dtype} {wanted.shape}"
             )
-    if len(record.attributes.class_names) != layout.classes:
+    if len(record["attributes"]["class_names"]) != layout.classes:
         raise ValueError("`class_names` does not name its classes")
     counts = np.bincount(layout.labels, minlength=layout.classes)
-    if record.attributes.class_counts != counts.tolist():
+    if record["attributes"]["class_counts"] != counts.tolist():
         raise ValueError("`class_counts` does not count its labels")
 
 
 def _refuse_unchecked(container: Container, skipped: trailer.Skipped) -> None:
     """ValueError where the digests leave out what no CRC runs over."""
     ranges, stored = container.ranges, container.layout.stored()
-    if skipped.format != FORMAT or container.format != FORMAT:
+    if skipped["format"] != FORMAT or container.format != FORMAT:
         raise ValueError("it names two formats")
     entries = [(ranges[name].offset, ranges[name].size) for name in stored]
     later = [(ranges[name].offset, ranges[name].size) for name in ("crc", "done")]
-    if sorted(skipped.entries) != sorted(entries) or sorted(skipped.later) != sorted(later):
+    if sorted(skipped["entries"]) != sorted(entries) or sorted(skipped["later"]) != sorted(later):
         raise ValueError("its digests do not run over all that is no entry")

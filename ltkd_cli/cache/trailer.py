@@ -20,10 +20,11 @@ import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from pydantic import BaseModel, NonNegativeInt, ValidationError
+from typing import TypedDict, cast
 
 from ..files import write_all
+from ..records import Count, Invalid, checked, parse_json
+from .attributes import HUGE
 
 MAGIC = b"\x89LTKD\r\n\x1a"
 """How a footer begins: not text, and changed by programs that change line ends."""
@@ -35,11 +36,11 @@ FOOTER = struct.Struct("<8sQ32s32s")
 DIGEST = hashlib.sha256().digest_size
 CHUNK = 2**20
 
-ByteRange = tuple[NonNegativeInt, NonNegativeInt]
+ByteRange = tuple[Count, Count]
 """First byte, and how many."""
 
 
-class Skipped(BaseModel, strict=True, extra="allow"):
+class Skipped(TypedDict):
     """What a reader of any format has to know to check the digests."""
 
     format: int
@@ -63,9 +64,10 @@ class Trailer:
 def append(descriptor: int, end: int, text: bytes) -> None:
     """Writes the trailer of an unfinished file behind its HDF5 part, which ends at `end`."""
     write_all(descriptor, text + FOOTER.pack(MAGIC, len(text), b"", b""), end)
-    skipped = Skipped.model_validate_json(text)
+    skipped = _skipped(text)
     begun = end + len(text) + FOOTER.size - 2 * DIGEST
-    write_all(descriptor, _digest(descriptor, begun, [*skipped.entries, *skipped.later]), begun)
+    both = [*skipped["entries"], *skipped["later"]]
+    write_all(descriptor, _digest(descriptor, begun, both), begun)
 
 
 def seal(descriptor: int) -> None:
@@ -74,7 +76,7 @@ def seal(descriptor: int) -> None:
     if found is None:
         raise ValueError("there is no trailer")
     whole = os.fstat(descriptor).st_size - DIGEST
-    write_all(descriptor, _digest(descriptor, whole, found.skipped.entries), whole)
+    write_all(descriptor, _digest(descriptor, whole, found.skipped["entries"]), whole)
 
 
 def read(descriptor: int, *, unfinished: bool = False) -> Trailer | None:
@@ -95,18 +97,22 @@ def read(descriptor: int, *, unfinished: bool = False) -> Trailer | None:
         raise ValueError("its trailer does not fit into it")
     text = os.pread(descriptor, length, end)
     try:
-        skipped = Skipped.model_validate_json(text)
-    except ValidationError:
+        skipped = _skipped(text)
+    except Invalid:
         raise ValueError("its trailer is not what was written") from None
     complete = whole != bytes(DIGEST) and not unfinished
     if complete:
-        found = whole == _digest(descriptor, size - DIGEST, skipped.entries)
+        found = whole == _digest(descriptor, size - DIGEST, skipped["entries"])
     else:
-        both = [*skipped.entries, *skipped.later]
+        both = [*skipped["entries"], *skipped["later"]]
         found = begun == _digest(descriptor, size - 2 * DIGEST, both)
     if not found:
         raise ValueError("the bytes that describe its entries are not what was written")
     return Trailer(text, skipped, complete, end)
+
+
+def _skipped(text: bytes) -> Skipped:
+    return cast(Skipped, checked(parse_json(text, HUGE), Skipped))
 
 
 def _digest(descriptor: int, end: int, skipped: Sequence[ByteRange]) -> bytes:

@@ -99,6 +99,9 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # `ltkd runs | head`: the reader has what it wanted
         return _hang_up()
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _report(f"No file can have so long a name: {error.filename}.", "a shorter name")
+            return 1
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
             raise
         _report(f"The output cannot be written: {error.strerror}.", "df -h")

@@ -71,5 +71,10 @@ def runs(
         console.document([{**run.record, "name": run.name, "status": run.status} for run in found])
     else:
         print_runs(found, runs)
+    if old := sum(bool(run.warnings) for run in found):
+        console.warn(
+            f"Of these runs, {old:,} are of version 0.1, without a checksum: damage to their "
+            "scores would go unnoticed."
+        )
     for error in odd:
         console.warn(error.problem, error.hint)

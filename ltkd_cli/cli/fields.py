@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UsageError
-from ..training.recipe import PRESETS, Recipe
+from ..training.recipe import MAX_COUNT, PRESETS, Recipe
 
 IMAGES = "Images"
 RECIPE = "Recipe"
@@ -31,8 +31,8 @@ def checked_seed(option: typer.CallbackParam, value: int) -> int:
 
 
 def checked_epochs(option: typer.CallbackParam, value: int | None) -> int | None:
-    """For typer: the value; UsageError where it is below 0."""
-    if value is not None and value < 0:
+    """For typer: the value; UsageError where it is below 0, or more than any training has."""
+    if value is not None and not 0 <= value <= MAX_COUNT:
         name = option.opts[0]
         raise UsageError(f"{name} takes 0 or a number of epochs, not {value}.", f"{name} 1")
     return value

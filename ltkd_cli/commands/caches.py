@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -17,14 +17,38 @@ from ..errors import CacheError, CacheMismatch, command
 from ..events import CacheContents, Event, TeacherFound, Warned
 from ..methods.contract import Method, Teacher
 from ..methods.finding import name_of
+from ..records import Invalid, checked
+from ..runs.record import AccuracyRecord, GroupsRecord
 from ..splits import SPLITS
 from ..views.policy import POLICIES, VIEW_VERSION, Policy
 
-NEEDED = (
-    *("image_set", "data_spec", "groups", "view_policy", "view_seed", "view_version"),
-    *("teacher_run", "teacher_sha256", "teacher_model", "teacher_method", "teacher_scores"),
-)
-"""Attributes that the format leaves open, and without which a student cannot be trained."""
+
+class _TeacherModel(TypedDict):
+    name: str
+    head: str
+
+
+class _Accuracies(TypedDict, total=False):
+    all: AccuracyRecord
+    head: AccuracyRecord
+    medium: AccuracyRecord
+    tail: AccuracyRecord
+
+
+class Needed(TypedDict):
+    """Attributes that the format leaves open, and without which a student cannot be trained."""
+
+    image_set: str
+    data_spec: DataSpec
+    groups: GroupsRecord
+    view_policy: str
+    view_seed: int
+    view_version: int
+    teacher_run: str
+    teacher_sha256: str
+    teacher_model: _TeacherModel
+    teacher_method: str
+    teacher_scores: _Accuracies
 
 
 def open_cache(path: Path) -> Cache:
@@ -35,12 +59,18 @@ def open_cache(path: Path) -> Cache:
 
 
 def check_written_by_ltkd(cache: Cache) -> None:
-    """Raises CacheMismatch where the cache lacks an attribute that training needs."""
-    if lacking := [name for name in NEEDED if name not in cache.attributes]:
+    """Raises CacheMismatch where an attribute that training needs is missing or odd."""
+    held = cache.attributes
+    try:
+        if lacking := [name for name in Needed.__annotations__ if name not in held]:
+            raise Invalid(f"it lacks {', '.join(lacking)}")
+        checked(held, Needed)
+        if len(held["groups"]["of_class"]) != cache.layout.classes:
+            raise Invalid("groups.of_class does not name the group of each class")
+    except Invalid as error:
         raise CacheMismatch(
-            f"{cache.path} was not written by ltkd: it lacks {', '.join(lacking)}.",
-            command("export-logits"),
-        )
+            f"{cache.path} was not written by ltkd: {error}.", command("export-logits")
+        ) from None
 
 
 def newest_cache(root: Path) -> Path:

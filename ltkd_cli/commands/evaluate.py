@@ -13,13 +13,15 @@ from .. import devices, models, runs
 from ..data import Data, ImageSet, load
 from ..data.files import name_some
 from ..data.groups import GROUP_ALIASES, GROUP_NAMES, Groups
-from ..errors import BelowThreshold, UsageError, command
+from ..errors import BelowThreshold, CacheMismatch, UsageError, command
 from ..events import Event, ImagesKept, Note, Warned
 from ..inference import evaluate
 from ..methods.finding import find
 from ..methods.options import options
 from ..metrics import Scores
+from ..records import Invalid, checked
 from ..runs import Run
+from ..runs.record import ScoresRecord
 from ..views.policy import Policy
 from .caches import open_cache
 from .checks import check_classes, how_kept
@@ -204,6 +206,7 @@ def _score_run(
     run: Run, device_name: str, split: str, store: str | None
 ) -> Generator[Event, None, Scored]:
     run.require_done()
+    yield from map(Warned, run.warnings)
     settings = Settings.of(run)
     device = devices.open_device(device_name)
     data = load(replace(settings.data, store=store or settings.data.store))
@@ -256,6 +259,13 @@ def _score_cache(path: Path, split: str) -> Scored:
         )
     cache = open_cache(path)
     held = cache.attributes
+    try:
+        checked(held["teacher_scores"], ScoresRecord, "teacher_scores")
+    except Invalid as error:
+        raise CacheMismatch(
+            f"{path} does not know its teacher's scores: {error}.",
+            "give the teacher's run in its place",
+        ) from None
     scores = Scores.from_dict(held["teacher_scores"])
     return Scored(
         name=path.name,

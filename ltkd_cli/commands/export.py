@@ -70,6 +70,7 @@ def export_logits(
     `images` replaces fields of the run's own DataSpec.
     """
     run.require_done()
+    yield from map(Warned, run.warnings)
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
     trained = Settings.of(run)

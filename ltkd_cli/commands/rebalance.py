@@ -113,6 +113,7 @@ def rebalance(
     check(asked)
     if name:
         runs.check_name(root, name)
+    yield from map(Warned, run.warnings)
     opened = _open(run, asked, progress)
     yield from how_kept(opened.data)
     _check_held_out(opened, asked)

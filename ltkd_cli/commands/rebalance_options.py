@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import UsageError
 from ..rebalancing.recipes import OF_MISLAS, OF_SGD
 from ..rebalancing.strategies import ADJUSTED, RETRAINED, STRATEGIES
+from ..training.recipe import MAX_COUNT
 
 MAX_VIEWS = 1000
 MAX_STRENGTH = 100.0
@@ -68,8 +69,8 @@ def check(asked: Rebalancing) -> None:
         raise UsageError(f"--strength must lie between 0 and {MAX_STRENGTH:g}.", "--strength 1")
     if not 1 <= asked.views <= MAX_VIEWS:
         raise UsageError(f"--views must be from 1 to {MAX_VIEWS:,}.", "--views 8")
-    if asked.validation is not None and asked.validation < 1:
-        raise UsageError("--validation must be at least 1.", "--validation 20")
+    if asked.validation is not None and not 1 <= asked.validation <= MAX_COUNT:
+        raise UsageError(f"--validation must be from 1 to {MAX_COUNT:,}.", "--validation 20")
 
 
 def _check_that_options_fit(asked: Rebalancing) -> None:

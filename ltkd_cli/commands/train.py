@@ -16,7 +16,7 @@ import torch
 from .. import devices, models, runs
 from ..data.decoded import Progress
 from ..errors import CacheMismatch, DataMismatch, Diverged, Interrupted, RunError, command
-from ..events import Checked, EpochEnd, Event, Note, TrainingBegins, TrainingResumes
+from ..events import Checked, EpochEnd, Event, Note, TrainingBegins, TrainingResumes, Warned
 from ..inference import evaluate
 from ..metrics import write_per_class
 from ..runs import Run
@@ -72,6 +72,7 @@ def resume(
     """
     if run.kind == "rebalance":  # begun by version 0.1, which made the folder first
         run.require_done()
+    yield from map(Warned, run.warnings)
     settings = Settings.of(run)
     if settings.recipe.mixing:
         raise RunError(

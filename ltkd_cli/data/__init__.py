@@ -43,6 +43,7 @@ BUILT_IN = (NAME, *SETS)
 """Names of the sets that need no folder."""
 
 LARGEST_SIZE = 4096
+MOST_HELD_OUT = 10_000_000
 """Pixels along a side; beyond it, one batch fills the memory of most machines."""
 
 GROUP_RULES = ("auto", "counts", "rank")
@@ -124,7 +125,7 @@ def check(spec: DataSpec) -> None:
         raise UsageError(
             f"Decoded images are stored {', '.join(STORES)}, not {spec.store!r}.", "--store auto"
         )
-    if spec.validation < 0:
+    if not 0 <= spec.validation <= MOST_HELD_OUT:
         raise UsageError(
             f"--validation takes a number of images of each class, not {spec.validation}.",
             "--validation 20",

@@ -85,7 +85,7 @@ def _parsed(path: Path, data: bytes) -> tuple[ModelSpec, dict[str, Tensor]]:
         raise CheckpointError(
             f"{path} is not a whole safetensors file ({error}).", _HINT
         ) from error
-    return _spec(path, header.get("__metadata__", {})), tensors
+    return _spec(path, header.get("__metadata__") or {}), tensors
 
 
 def _spec(path: Path, metadata: dict[str, str]) -> ModelSpec:

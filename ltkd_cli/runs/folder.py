@@ -13,10 +13,10 @@ from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any, TypedDict, cast
 
-from ..errors import CheckpointError, Command, RunError, command, printable
+from ..errors import CheckpointError, Command, RunDamaged, RunError, command, printable
 from ..files import Locked, folder_locked, read_regular, remove_leftovers, write_atomically
 from ..records import Invalid, between, checked, parse_json
-from .record import FORMAT, Record, check, parse_date
+from .record import CHECKSUM, FORMAT, Record, check, is_sealed, parse_date, sealed
 
 RECORD = "run.json"
 WEIGHTS = "model.safetensors"
@@ -43,6 +43,16 @@ class Run:
     def name(self) -> str:
         """Folder name, such as `0007-distill-bkd-resnet20`."""
         return self.path.name
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what this folder cannot promise."""
+        if self.record["format"] > 1:
+            return ()
+        return (
+            f"{self.path / RECORD} is of version 0.1, without a checksum: damage to its settings "
+            "or scores would go unnoticed.",
+        )
 
     @property
     def kind(self) -> str:
@@ -170,8 +180,11 @@ class Run:
 
     def update(self, **fields: Any) -> None:
         """Changes fields of run.json, atomically; ValueError for what could not be read again."""
-        text = (json.dumps({**self.record, **fields}, indent=2) + "\n").encode()
+        values = sealed({**self.record, **fields, "format": FORMAT})
+        text = (json.dumps(values, indent=2) + "\n").encode()
         record = check(parse_json(text))  # as it will be read
+        if self.record["format"] < FORMAT:
+            self._write_metrics(self.read_metrics())
         write_atomically(self.path / RECORD, text)
         self.record = record
 
@@ -179,15 +192,21 @@ class Run:
         """Appends one line to metrics.jsonl."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(self.metrics, flags, 0o666), "w") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(sealed(record)) + "\n")
 
     def keep_metrics_to(self, epoch: int) -> None:
         """Drops the lines after `epoch`, which a resumed run will write again."""
-        kept = [record for record in self.read_metrics() if record["epoch"] <= epoch]
-        write_atomically(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
+        self._write_metrics([record for record in self.read_metrics() if record["epoch"] <= epoch])
+
+    def _write_metrics(self, records: list[dict[str, Any]]) -> None:
+        lines = (json.dumps(sealed(record)) + "\n" for record in records)
+        write_atomically(self.metrics, "".join(lines))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Every whole line of metrics.jsonl; RunError where one is no record of an epoch."""
+        """Every whole line of metrics.jsonl, without its checksum.
+
+        RunError where a line is no record of an epoch, RunDamaged where it is not as written.
+        """
         try:
             lines = read_regular(self.metrics).split(b"\n")
         except FileNotFoundError:
@@ -202,16 +221,25 @@ class Run:
 
     def _metric(self, number: int, line: bytes) -> dict[str, Any]:
         try:
-            return cast("dict[str, Any]", checked(parse_json(line), _Epoch))
+            record = cast("dict[str, Any]", checked(parse_json(line), _Epoch))
         except Invalid as error:
             raise RunError(
                 f"Line {number} of {self.metrics} is no record of an epoch: {error}.",
                 aside(self.metrics),
             ) from None
+        if not (is_sealed(record) or (self.record["format"] == 1 and CHECKSUM not in record)):
+            raise RunDamaged(
+                f"Line {number} of {self.metrics} is not what was written.", aside(self.metrics)
+            )
+        record.pop(CHECKSUM, None)
+        return record
 
 
 def read(path: Path) -> Run:
-    """The run in a folder; RunError where there is none or its run.json is no record of one."""
+    """The run in a folder; RunError where there is none or its run.json is no record of one.
+
+    RunDamaged where the values in run.json are not those that were written.
+    """
     file = path / RECORD
     if path.name != printable(path.name):
         raise RunError(f"No run can have a folder called {path.name!r}.", aside(path))
@@ -236,8 +264,15 @@ def aside(path: Path) -> str:
 
 def _check_format(path: Path, values: Any) -> None:
     found = values.get("format") if isinstance(values, dict) else FORMAT
-    if type(found) is int and found != FORMAT:
+    if type(found) is int and found > FORMAT:
         raise RunError(
-            f"{path} has run format {found}; this ltkd reads {FORMAT}.",
+            f"{path} has run format {found}; this ltkd reads up to {FORMAT}.",
             "pip install --upgrade ltkd",
+        )
+    old = found == 1 and CHECKSUM not in values
+    if isinstance(values, dict) and not (old or is_sealed(values)):
+        raise RunDamaged(
+            f"{path / RECORD} is damaged, or was edited: its checksum is that of other values.",
+            f'put the file back; or, to use it as it is, set its "format" to 1 and take its '
+            f'"{CHECKSUM}" out',
         )

@@ -1,14 +1,21 @@
-"""The record in run.json: its fields, and the one place where they are checked."""
+"""The record in run.json: its fields, its checksum, and the one place where both are checked."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypedDict
 
-from ..records import Invalid, between, checked
+from ..records import Count, Invalid, between, checked
 
-FORMAT = 1
+FORMAT = 2
+"""Of a run folder. In format 1, that of version 0.1, nothing has a checksum."""
+
+CHECKSUM = "checksum"
+"""Field with the checksum of all others."""
 
 MAX_SEQUENCE = 10**15
 
@@ -35,7 +42,6 @@ def _is_sha256(text: str) -> None:
 
 
 Share = Annotated[float, between(0, 1)]
-Count = Annotated[int, between(0, 10**15)]
 Seconds = Annotated[float, between(0, 1e12)]
 Sha256 = Annotated[str, _is_sha256]
 
@@ -111,7 +117,7 @@ class SettingsRecord(TypedDict):
 
 
 class _Record(TypedDict):
-    format: int
+    format: Annotated[int, between(1, FORMAT)]
     kind: Kind
     label: str
     status: Status
@@ -122,6 +128,7 @@ class _Record(TypedDict):
 class Record(_Record, total=False):
     """What run.json holds; fields of a later version are kept as they are."""
 
+    checksum: str
     sequence: Annotated[int, between(1, MAX_SEQUENCE)]
     """Place in the order in which the runs of one folder began; missing before version 0.2."""
     command: list[str]
@@ -143,6 +150,24 @@ OF_TRAINING = ("data", "parents", "seconds")
 
 OF_DONE = ("weights_sha256", "scores")
 """What a run has once it is done."""
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with their checksum, in place of the one that they may have."""
+    rest = {name: value for name, value in values.items() if name != CHECKSUM}
+    return {**rest, CHECKSUM: _checksum(rest)}
+
+
+def is_sealed(values: Mapping[str, Any]) -> bool:
+    """Whether the values are those that their checksum was taken of."""
+    return CHECKSUM in values and sealed(values)[CHECKSUM] == values[CHECKSUM]
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    """The first 16 digits of the SHA-256 of values as JSON, in the order of their names."""
+    as_read = json.loads(json.dumps(values))
+    text = json.dumps(as_read, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def check(values: Any) -> Record:

@@ -145,8 +145,12 @@ def check(recipe: Recipe) -> None:
                 f"There is no {name} {given!r}; there are {', '.join(known)}.",
                 f"--{name} {known[0]}",
             )
+    for name, value in dataclasses.asdict(recipe).items():
+        if isinstance(value, float):
+            _require(math.isfinite(value), name, "must be a finite number")
     for name in ("epochs", "batch_size", "accumulate"):
         _require(1 <= getattr(recipe, name) <= MAX_COUNT, name, f"must be from 1 to {MAX_COUNT:,}")
+    _require(recipe.warmup_epochs <= MAX_COUNT, "warmup_epochs", f"must be up to {MAX_COUNT:,}")
     _require(recipe.learning_rate > 0, "learning_rate", "must be above 0")
     _require(recipe.warmup_start > 0, "warmup_start", "must be above 0")
     _require(recipe.warmup_start <= 1, "warmup_start", "must not be above 1")

@@ -1,7 +1,5 @@
 """A small export: three classes, varied views for each row, numbers made from a seed."""
 
-import os
-import traceback
 from pathlib import Path
 
 import h5py
@@ -70,27 +68,6 @@ def export(path, layout=None, attributes=None, **options):
     with CacheWriter(path, layout, attributes or example_attributes(), **options) as writer:
         fill(writer)
         return writer.finish()
-
-
-def in_child(work):
-    """Runs `work` in a forked process; its wait status."""
-    pid = start_child(work)
-    return os.waitpid(pid, 0)[1]
-
-
-def start_child(work):
-    """Runs `work` in a forked process that is not waited for; its number."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        work()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
 
 
 def partial_of(path: Path) -> Path:

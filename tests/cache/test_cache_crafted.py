@@ -4,8 +4,8 @@ import os
 
 import pytest
 from example_cache import example_layout, export
-from forging import forge, forge_attributes, opened
 
+from benchmarks.faults.forging import forge, forge_attributes, opened
 from ltkd_cli.cache import Cache, trailer
 from ltkd_cli.errors import CacheDamaged, CacheMismatch
 

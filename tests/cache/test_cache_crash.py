@@ -1,7 +1,6 @@
 """An export is killed before every single system call that changes the disk."""
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,20 +14,16 @@ from example_cache import (
     example_layout,
     export,
     fill,
-    in_child,
     lock_of,
     partial_of,
 )
 
+from benchmarks.faults.children import killed_at
 from ltkd_cli.cache import Cache, CacheWriter, container
 from ltkd_cli.cache.pack import damaged
 from ltkd_cli.errors import CacheError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-
-CALLS = ("pwrite", "fsync", "ftruncate", "replace", "unlink", "open")
-"""System calls that an export changes the disk with."""
-
 
 MOMENTS = [*range(0, 24, 5), *range(24, 1000)]
 """Calls to be killed at; the first two dozen mostly write a draft that nobody reads."""
@@ -40,38 +35,6 @@ def folder():
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as name:
         yield Path(name)
-
-
-def killed_at(moment, work):
-    """Runs `work` in a process that is killed at its call number `moment`; whether it was.
-
-    A positioned write that it is killed at is left half done.
-    """
-
-    def doomed():
-        calls = 0
-
-        def dying(call):
-            def counted(*arguments, **options):
-                nonlocal calls
-                if calls == moment:
-                    if call is real["pwrite"]:
-                        file, data, offset = arguments
-                        call(file, bytes(data)[: len(data) // 2], offset)
-                    os.kill(os.getpid(), signal.SIGKILL)
-                calls += 1
-                return call(*arguments, **options)
-
-            return counted
-
-        real = {name: getattr(os, name) for name in CALLS}
-        for name, call in real.items():
-            setattr(os, name, dying(call))
-        work()
-
-    status = in_child(doomed)
-    assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL
-    return status != 0
 
 
 def slow_export(path, **options):

@@ -16,8 +16,8 @@ from example_cache import (
     fill,
     partial_of,
 )
-from forging import read_trailer
 
+from benchmarks.faults.forging import read_trailer
 from ltkd_cli.cache import Cache, CacheWriter
 from ltkd_cli.errors import CacheDamaged, CacheError
 

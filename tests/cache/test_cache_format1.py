@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 from example_cache import change_byte, example_layout, export
-from forging import format_1, opened, plainly
 
+from benchmarks.faults.forging import format_1, opened, plainly
 from ltkd_cli.cache import Cache, format1
 from ltkd_cli.errors import CacheDamaged, CacheError, CacheMismatch
 

@@ -14,10 +14,10 @@ from example_cache import (
     example_layout,
     example_outputs,
     export,
-    start_child,
 )
-from forging import read_trailer
 
+from benchmarks.faults.children import start_child
+from benchmarks.faults.forging import read_trailer
 from ltkd_cli.cache import Cache, CacheWriter, Layout, NoSuchEntry
 from ltkd_cli.cache.pack import quantise
 from ltkd_cli.errors import CacheMismatch, LtkdError

@@ -13,8 +13,8 @@ from example_cache import (
     fill,
     partial_of,
 )
-from forging import format_1
 
+from benchmarks.faults.forging import format_1
 from ltkd_cli.cache import Cache, CacheWriter, Layout, container
 from ltkd_cli.errors import CacheDamaged, CacheError, CacheMismatch
 

@@ -14,10 +14,10 @@ from example_cache import (
     example_outputs,
     export,
     fill,
-    in_child,
     partial_of,
 )
 
+from benchmarks.faults.children import in_child
 from ltkd_cli.cache import Cache, CacheWriter
 from ltkd_cli.errors import CacheError
 

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import shutil
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
-from ltkd_cli.cli.app import run
+from benchmarks.faults.calling import call
 
 TINY = ("--model", "resnet8", "--evaluate-every", "0", "--precision", "float32")
-
-
-@dataclass(frozen=True)
-class Said:
-    """What one command line came to."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="session")
 def ltkd():
     """Runs one command line; gives its exit code and what it wrote, to `stderr` if given."""
-
-    def call(*arguments, stderr=None):
-        written = stderr or io.StringIO()
-        with redirect_stdout(io.StringIO()) as out, redirect_stderr(written) as err:
-            code = run([str(argument) for argument in arguments])
-        return Said(code, out.getvalue(), err.getvalue())
-
     return call
 
 

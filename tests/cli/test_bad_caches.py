@@ -7,8 +7,8 @@ from pathlib import Path
 import h5py
 import pytest
 from driving import refused
-from forging import forge, forge_attributes, format_1
 
+from benchmarks.faults.forging import forge, forge_attributes, format_1
 from ltkd_cli.cache import Cache
 
 TINY = ("--model", "resnet8", "--epochs", 1)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from driving import refused
 from PIL import Image
+from run_examples import reseal
 
 from ltkd_cli import runs
 from ltkd_cli.data import DataSpec, load, store
@@ -286,7 +287,7 @@ def test_a_run_of_0_1_0_knows_its_images(ltkd, images):
     record = json.loads(path.read_text())
     data = load(DataSpec(str(images)))
     record["data"].update(train=data.train.fingerprint_v1, test=data.test.fingerprint_v1)
-    path.write_text(json.dumps(record))
+    reseal(path, record)
     assert "not those" not in ltkd("eval").err
     assert "other images" not in ltkd("export-logits", "--views", 1).err
     assert ltkd("rebalance", "--strategy", "tau-norm").code == 0

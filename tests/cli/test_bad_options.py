@@ -43,6 +43,10 @@ TEACH = [
     (("--seed", str(2**63)), str(2**63), "--seed 0"),
     (("--log-every", "-1"), "--log-every", "--log-every 1"),
     (("--evaluate-every", "-1"), "--evaluate-every", "--evaluate-every 1"),
+    (("--evaluate-every", str(2**63)), "--evaluate-every", "--evaluate-every 1"),
+    (("--warmup-epochs", str(10**30)), "--warmup-epochs", "ltkd teach --help"),
+    (("--validation", str(10**30)), "--validation", "--validation 20"),
+    (("--clip-norm", "inf"), "--clip-norm", "ltkd teach --help"),
     (("--groups", "nonsense"), "'nonsense'", "--groups auto"),
     (("--imbalance", "0.5"), "0.5", "--imbalance 100"),
     (("--imbalance-type", "nonsense"), "'nonsense'", "--imbalance-type exp"),
@@ -178,6 +182,27 @@ def test_what_is_not_there_yet_is_said_with_the_command_that_makes_it(
     ltkd, empty, command, name, hint
 ):
     assert refused(ltkd(*command), 1, name, hint)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(("data",), ("doctor",), ("eval",), ("cache", "info"), ("teach", "--data")),
+        *(("distill", "--cache"), ("export-logits",), ("teach", "--resume"), ("views", "--data")),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("ending", ["", ".txt", ".h5", ".npz"])
+def test_a_name_that_no_file_can_have_is_named(ltkd, empty, command, ending):
+    said = ltkd(*command, "x" * 300 + ending)
+    assert said.code in (1, 2)
+    assert refused(said, said.code, "xxx")
+
+
+def test_the_largest_seed_can_be_recorded(ltkd, empty):
+    small = ("--model", "resnet8", "--epochs", 1, "--evaluate-every", 0)
+    assert ltkd("teach", *small, "--seed", 2**63 - 1).code == 0
+    assert ltkd("eval").code == 0
 
 
 def test_no_runs_yet_is_no_error(ltkd, empty):

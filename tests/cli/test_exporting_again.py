@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from driving import datasets, disk_of, refused
-from forging import forge_attributes
 
+from benchmarks.faults.forging import forge_attributes
 from ltkd_cli.cache import Cache
 
 TINY = ("--model", "resnet8", "--epochs", 1, "--evaluate-every", 0)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from run_examples import reseal
 
 from ltkd_cli import runs
 
@@ -50,7 +51,7 @@ def test_images_that_changed_since_are_said(ltkd, folder, on, tmp_path):
     file = root / "teacher" / "run.json"
     record = json.loads(file.read_text())
     record["data"][on] = "of other images"
-    file.write_text(json.dumps(record))
+    reseal(file, record)
     for images in ("test", "validation"):
         said = ltkd("eval", "teacher", "--images", images, "--runs", root, "--json")
         warnings = json.loads(said.out)["warnings"]

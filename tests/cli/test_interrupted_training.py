@@ -22,7 +22,7 @@ from ltkd_cli.commands.prepare import prepare
 EPOCHS = 5
 LONG = ("--model", "resnet8", "--epochs", EPOCHS, "--evaluate-every", 3, "--precision", "float32",
         "--log-every", 1)  # fmt: skip
-TIMES = ("images_per_second", "waiting")
+TIMES = ("images_per_second", "waiting", "checksum")
 
 
 def metrics(folder, without=TIMES):

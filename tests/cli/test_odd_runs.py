@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from driving import refused
 
 from ltkd_cli import runs
 from ltkd_cli.commands.settings import Settings
@@ -49,6 +50,7 @@ def test_a_run_of_0_1_0_is_listed(ltkd, old):
 def test_a_run_of_0_1_0_has_the_scores_that_it_recorded(ltkd, old):
     said = ltkd("eval", "old", "--json")
     assert said.code == 0
+    assert [w for w in json.loads(said.out)["warnings"] if "runs/old/run.json" in w]
     (result,) = json.loads(said.out)["results"]
     recorded = json.loads((old / "run.json").read_text())["scores"]
     for split in ("all", "head", "medium", "tail"):
@@ -94,6 +96,18 @@ def test_weights_that_are_not_the_run_s_are_an_integrity_failure(ltkd, old, comm
     assert "runs/old/model.safetensors" in said.err
     assert contents(old) == before
     assert [path.name for path in old.parent.iterdir()] == ["old"]
+
+
+# a run.json that was changed
+
+
+def test_scores_that_were_changed_are_an_integrity_failure_and_others_are_listed(ltkd, story):
+    file = Path("runs/0002-distill-bkd-resnet8/run.json")
+    file.write_text(file.read_text().replace('"accuracy": 0.', '"accuracy": 0.1', 1))
+    said = ltkd("runs")
+    assert (said.code, len(said.out.splitlines()), str(file) in said.err) == (0, 3, True)
+    for command in ("eval", "rebalance"):
+        assert refused(ltkd(command, "2"), 4, str(file), "checksum")
 
 
 # odd run.json

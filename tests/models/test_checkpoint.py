@@ -49,6 +49,16 @@ def test_weights_come_back_bit_for_bit(tmp_path, layout):
     assert torch.equal(loaded_network(images)["logits"], saved_network.eval()(images)["logits"])
 
 
+def test_a_header_without_metadata_is_named(written):
+    whole = written.read_bytes()
+    end = 8 + int.from_bytes(whole[:8], "little")
+    for metadata in (None, {}):
+        header = json.dumps({**json.loads(whole[8:end]), "__metadata__": metadata}).encode()
+        written.write_bytes(len(header).to_bytes(8, "little") + header + whole[end:])
+        with pytest.raises(CheckpointError, match=str(written)):
+            load(written)
+
+
 def test_other_programs_can_read_spec_and_tensors(written):
     with safe_open(written, framework="pt") as file:
         assert json.loads(file.metadata()["ltkd_model"])["name"] == "resnet8"

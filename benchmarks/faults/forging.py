@@ -11,6 +11,7 @@ from ltkd_cli.cache.attributes import encode
 from ltkd_cli.cache.layout import Layout
 from ltkd_cli.cache.pack import checksums
 from ltkd_cli.errors import CacheError
+from ltkd_cli.records import Invalid
 
 
 def read_trailer(path):
@@ -34,6 +35,9 @@ def forge(path, change):
     try:
         trailer.append(descriptor, end, written)
         trailer.seal(descriptor)
+    except Invalid:  # what no reader takes for a trailer either
+        footer = trailer.FOOTER.pack(trailer.MAGIC, len(written), b"", b"x")
+        os.pwrite(descriptor, written + footer, end)
     finally:
         os.close(descriptor)
     return path
