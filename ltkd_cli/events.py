@@ -76,7 +76,13 @@ class CacheContents:
     trained_on: int
     """Classes that the teacher was trained on; 0 for all."""
     accuracies: dict[str, float | None]
-    """On the test set, by group, in [0, 1]."""
+    """By group, in [0, 1]."""
+    scored_on: str
+    """The split that they are from: the test set, or `train` for outputs from elsewhere."""
+    from_elsewhere: bool = False
+    """Whether the outputs came in a file, so that nobody knows the teacher."""
+    averaged: int = 0
+    """Teachers whose mean the logits are; 0 for those of one."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,21 @@ class ExportBegins:
     views: int
     precision: str
     device: str
+
+
+@dataclass(frozen=True)
+class ImportBegins:
+    """Outputs that were computed elsewhere are about to be put into a cache."""
+
+    path: str
+    file: str
+    """Of the logits."""
+    image_set: str
+    images: int
+    scored_on: str
+    """The split whose labels they were scored on: `train`, or `test` where it has outputs."""
+    left_out: int
+    """Rows of the file that are of no training image."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +229,7 @@ Event = (
     | TrainingBegins
     | TrainingResumes
     | ExportBegins
+    | ImportBegins
     | Checked
     | Computed
     | Retrained

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import devices
 from .cache import CacheWriter
@@ -30,7 +30,7 @@ SMALL = 96
 
 
 def evaluate(
-    network: Network,
+    network: nn.Module,
     image_set: ImageSet,
     groups: Groups,
     train_counts: Sequence[int],
@@ -50,7 +50,7 @@ def evaluate(
 
 
 def predict(
-    network: Network,
+    network: nn.Module,
     image_set: ImageSet,
     device: torch.device,
     precision: str = "float32",
@@ -92,7 +92,7 @@ def extract_features(
 
 
 def export(
-    network: Network,
+    network: nn.Module,
     image_set: ImageSet,
     policy: Policy,
     writer: CacheWriter,
@@ -128,7 +128,7 @@ def export(
 
 
 def forward_views(
-    network: Network,
+    network: nn.Module,
     image_set: ImageSet,
     blocks: Sequence[tuple[Tensor, Tensor]],
     policy: Policy,
@@ -149,7 +149,7 @@ def _all_views(rows: Tensor, counts: Tensor) -> Request:
     return Request(rows.repeat_interleave(counts), torch.arange(int(counts.sum())) - starts)
 
 
-def forward(network: Network, pixels: Tensor, precision: str = "float32") -> Outputs:
+def forward(network: nn.Module, pixels: Tensor, precision: str = "float32") -> Outputs:
     """Outputs for pixels uint8 [B, 3, H, W], on their device."""
     network.eval()
     with torch.inference_mode(), devices.autocast(pixels.device, precision):

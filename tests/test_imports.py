@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "ltkd_cli"
 
 LAYERS = [
     {"errors", "rng", "files", "records", "splits", "outputs", "__init__"},
-    {"runs", "events", "devices"},
+    {"runs", "events", "devices", "toml"},
     {"data"},
     {"metrics", "views"},
     {"methods", "cache", "models"},

@@ -66,6 +66,9 @@ class Attributes(_Attributes, total=False):
     teacher_model: TeacherModel | None
     teacher_method: str
     teacher_classes: list[Count] | None
+    teacher_runs: dict[str, str]
+    teacher_outputs: dict[str, str]
+    teacher_files: dict[str, str]
     teacher_recipe: dict[str, Any]
     teacher_scores: dict[str, Score | float | None]
     test_split: str

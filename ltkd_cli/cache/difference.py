@@ -13,7 +13,7 @@ from .layout import Layout
 INFORMATION = frozenset(
     [
         *("complete", "created", "ltkd", "torch", "torchvision", "h5py"),
-        *("teacher_run", "teacher_recipe", "teacher_setting", "teacher_scores"),
+        *("teacher_run", "teacher_files", "teacher_recipe", "teacher_setting", "teacher_scores"),
         *("data_spec", "image_set", "groups"),
     ]
 )

@@ -82,10 +82,8 @@ class Cache:
     def require(self, names: frozenset[str]) -> None:
         """Raises CacheMismatch where the cache does not hold all of `names`."""
         if lacking := sorted(names - self.layout.names):
-            run = self.attributes.get("teacher_run") or "RUN"
             raise CacheMismatch(
-                f"{self.path} holds no {' and no '.join(lacking)}.",
-                command("export-logits", run, "--features", "--output", "with-features.h5"),
+                f"{self.path} holds no {' and no '.join(lacking)}.", _with_features(self.attributes)
             )
 
     def views_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -260,6 +258,19 @@ def _choice(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {"data_spec": {name: value for name, value in chosen.items() if name not in ELSEWHERE}}
 
 
+def _with_features(attributes: Mapping[str, Any]) -> Hint:
+    """The command for a cache of the same teacher that holds features."""
+    more = ("--output", "with-features.h5")
+    if attributes.get("teacher_outputs"):
+        logits = attributes.get("teacher_files", {}).get("logits", "LOGITS.npy")
+        given = ("--logits", logits, "--features", "FEATURES.npy")
+        return command("export-logits", *given, *more)
+    several = attributes.get("teacher_runs")
+    if several:
+        return command("export-logits", next(iter(several)), *more, remark="for those of one run")
+    return command("export-logits", attributes.get("teacher_run") or "RUN", *more)
+
+
 def _absent(path: Path) -> CacheError:
     return CacheError(f"There is no cache {path}.", command("export-logits", "--output", path))
 
@@ -278,7 +289,10 @@ def _export_again(path: Path) -> Hint:
     except CacheError:
         return goes_on
     run = begun.attributes.get("teacher_run")
+    runs = begun.attributes.get("teacher_runs") or {run: ""}
     views = int(np.diff(begun.layout.first).max())
+    if begun.attributes.get("teacher_outputs"):
+        return "the command that began it; it goes on"
     if not run:
         return goes_on
-    return command("export-logits", run, "--views", str(views), "--output", path)
+    return command("export-logits", *runs, "--views", str(views), "--output", path)

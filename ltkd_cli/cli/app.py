@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated
 
@@ -18,9 +19,15 @@ from . import evaluate as scoring
 from . import export as exporting
 from . import info
 from . import rebalance as rebalancing
+from . import runs as listing
 from . import train as training
 from . import views as viewing
+from .config import configurable
 from .help import Command, Group
+
+FOUR_STEPS = "Train a student in four steps"
+LOOK_UP = "Look up"
+"""Panels of the help."""
 
 # Typer raises its usage errors by this class, whichever copy of Click it carries.
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
@@ -36,21 +43,23 @@ app = typer.Typer(
     epilog="Start with: ltkd teach; ltkd export-logits; ltkd distill --method bkd; "
     "ltkd eval --split tail",
 )
-app.command(cls=Command, rich_help_panel="Train a student in four steps")(training.teach)
-app.command("export-logits", cls=Command, rich_help_panel="Train a student in four steps")(
-    exporting.export_logits
-)
-app.command(cls=Command, rich_help_panel="Train a student in four steps")(training.distill)
-app.command(cls=Command, name="eval", rich_help_panel="Train a student in four steps")(
-    scoring.evaluate
-)
-app.command(cls=Command, rich_help_panel="After training")(rebalancing.rebalance)
-app.command(cls=Command, rich_help_panel="Look up")(scoring.runs)
-app.command(cls=Command, rich_help_panel="Look up")(info.methods)
-app.command(cls=Command, rich_help_panel="Look up")(info.data)
-app.command(cls=Command, rich_help_panel="Look up")(examining.doctor)
-app.command(cls=Command, rich_help_panel="Look up")(viewing.views)
-app.add_typer(exporting.cache, name="cache", rich_help_panel="Look up")
+
+
+def _add(panel: str, function: Callable[..., None], name: str | None = None) -> None:
+    app.command(name, cls=Command, rich_help_panel=panel)(configurable(function))
+
+
+_add(FOUR_STEPS, training.teach)
+_add(FOUR_STEPS, exporting.export_logits, "export-logits")
+_add(FOUR_STEPS, training.distill)
+_add(FOUR_STEPS, scoring.evaluate, "eval")
+_add("After training", rebalancing.rebalance)
+app.add_typer(listing.runs, name="runs", rich_help_panel=LOOK_UP)
+_add(LOOK_UP, info.methods)
+_add(LOOK_UP, info.data)
+_add(LOOK_UP, examining.doctor)
+_add(LOOK_UP, viewing.views)
+app.add_typer(exporting.cache, name="cache", rich_help_panel=LOOK_UP)
 
 
 def _print_version(asked: bool) -> None:

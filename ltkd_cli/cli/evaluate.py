@@ -1,8 +1,7 @@
-"""`ltkd eval` and `ltkd runs`."""
+"""`ltkd eval`."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -53,28 +52,3 @@ def evaluate(
     else:
         print_scores(found, names)
     scoring.check_thresholds(found.scored, least)
-
-
-def runs(
-    runs: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Folder of all runs.", envvar="LTKD_RUNS")
-    ] = options.DEFAULT_RUNS,
-    as_json: options.AsJson = False,
-) -> None:
-    """List all runs with their scores."""
-    from .. import console
-    from .. import runs as run_folders
-    from ..console.runs import print_runs
-
-    found, odd = run_folders.survey(runs)
-    if as_json:
-        console.document([{**run.record, "name": run.name, "status": run.status} for run in found])
-    else:
-        print_runs(found, runs)
-    if old := sum(bool(run.warnings) for run in found):
-        console.warn(
-            f"Of these runs, {old:,} are of version 0.1, without a checksum: damage to their "
-            "scores would go unnoticed."
-        )
-    for error in odd:
-        console.warn(error.problem, error.hint)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import command
-from . import options
+from . import foreign, options
+from .config import configurable
 from .help import Command, Group
 
 if TYPE_CHECKING:
     from ..cache import Cache
+    from ..commands.export import ExportSettings
 
 cache = typer.Typer(
     cls=Group, help="Show what a cache holds, or check every byte of it.", no_args_is_help=True
@@ -27,10 +29,10 @@ CachePath = Annotated[
 def export_logits(
     *,
     run: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
             metavar="RUN",
-            help="The teacher's run: number, name or path.",
+            help="The teacher's run: number, name or path; several for the mean of their logits.",
             show_default="the newest teacher",
         ),
     ] = None,
@@ -52,10 +54,9 @@ def export_logits(
         ),
     ] = None,
     view_seed: options.ViewSeed = 0,
-    features: Annotated[
-        bool,
-        typer.Option("--features/--no-features", help="Store the pooled features as well."),
-    ] = True,
+    no_features: Annotated[
+        bool, typer.Option("--no-features", help="Leave out the pooled features.")
+    ] = False,
     dtype: Annotated[
         str,
         typer.Option(
@@ -63,7 +64,18 @@ def export_logits(
             "float16, but rounded)."
         ),
     ] = "float16",
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing cache.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Replace an existing cache, and insist on a teacher that is no better than "
+            "chance or knows the classes by other names.",
+        ),
+    ] = False,
+    logits: foreign.Logits = None,
+    features: foreign.Features = None,
+    order: foreign.Order = None,
+    test_logits: foreign.TestLogits = None,
     runs: options.Runs = options.DEFAULT_RUNS,
     images: dict[str, Any],
     device: options.Device = "auto",
@@ -71,26 +83,47 @@ def export_logits(
 ) -> None:
     """Run a teacher over several views of every training image; writes one HDF5 cache."""
     from .. import console
-    from .. import runs as run_folders
-    from ..commands import export as exporting
 
-    if run is None:
-        teacher = run_folders.newest(runs, "teach")
-        console.note(f"using the newest teacher, {teacher.name}")
-    else:
-        teacher = run_folders.find(runs, run)
-    settings = exporting.ExportSettings(
-        output=output, views=views, policy=policy, view_seed=view_seed, features=features,
-        dtype=dtype, precision=precision, device=device, replace=force,
+    settings = _settings(
+        output=output, views=views, policy=policy, view_seed=view_seed,
+        features=not no_features, dtype=dtype, precision=precision, device=device, replace=force,
     )  # fmt: skip
-    path = console.follow(exporting.export_logits(teacher, images, settings, console.decoding))
+    files = foreign.files(logits, features, order, test_logits)
+    if files:
+        foreign.refuse_others(run, settings)
+        path = foreign.import_outputs(files, images, settings)
+    else:
+        path = _export(runs, run or [], images, settings)
     console.result(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
-    found_by_itself = output is None and runs == options.DEFAULT_RUNS
+    found_by_itself = output is None and not files and runs == options.DEFAULT_RUNS
     cache = [] if found_by_itself else ["--cache", str(path)]
     console.note(f"next: {command('distill', '--method', 'bkd', *cache)}")
 
 
+def _settings(**given: Any) -> ExportSettings:
+    from ..commands.export import ExportSettings
+
+    return ExportSettings(**given)
+
+
+def _export(runs: Path, which: list[str], images: dict[str, Any], settings: ExportSettings) -> Path:
+    """The cache of one run, the newest teacher where none is named, or of the mean of several."""
+    from .. import console
+    from .. import runs as run_folders
+    from ..commands.export import export_logits
+    from ..commands.export_mean import export_mean
+
+    teachers = [run_folders.find(runs, each) for each in which]
+    if not teachers:
+        teachers = [run_folders.newest(runs, "teach")]
+        console.note(f"using the newest teacher, {teachers[0].name}")
+    if len(teachers) > 1:
+        return console.follow(export_mean(teachers, images, settings, console.decoding))
+    return console.follow(export_logits(teachers[0], images, settings, console.decoding))
+
+
 @cache.command(cls=Command)
+@configurable
 def info(path: CachePath = None, runs: options.Runs = options.DEFAULT_RUNS,
          as_json: options.AsJson = False) -> None:  # fmt: skip
     """Show what a cache holds, and which teacher it is from."""
@@ -108,6 +141,7 @@ def info(path: CachePath = None, runs: options.Runs = options.DEFAULT_RUNS,
 
 
 @cache.command(cls=Command)
+@configurable
 def verify(path: CachePath = None, runs: options.Runs = options.DEFAULT_RUNS) -> None:
     """Check every entry against its checksum."""
     from .. import console

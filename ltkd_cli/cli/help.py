@@ -1,4 +1,4 @@
-"""Commands with plainer help than Typer's, and which refuse old names of options."""
+"""Commands with plainer help than Typer's, --config, and refusal of old names of options."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from .config import read_config
 from .renamed import refuse_old_names
 
 
@@ -41,7 +42,8 @@ class Command(_PlainHelp, TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         refuse_old_names(ctx.info_name, args)
-        return super().parse_args(ctx, args)
+        typed, *_ = self.make_parser(ctx).parse_args(args=[*args])
+        return super().parse_args(ctx, [*read_config(ctx, self.get_params(ctx), typed), *args])
 
 
 class Group(_PlainHelp, TyperGroup):

@@ -90,6 +90,10 @@ Profile = Annotated[
     ),
 ]
 ViewSeed = Annotated[int, typer.Option(help="Random seed of the views.", callback=checked_seed)]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Learn from a teacher that is no better than chance, too."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 
 

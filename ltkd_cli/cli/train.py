@@ -51,6 +51,7 @@ def distill(
     resume: options.Resume = None,
     runs: options.Runs = options.DEFAULT_RUNS,
     jobs: options.Jobs = None,
+    force: options.Force = False,
     log_every: options.LogEvery = 0,
     tensorboard: options.TensorBoard = False,
     profile: options.Profile = False,
@@ -63,13 +64,13 @@ def distill(
     if seeds is None and jobs is not None:
         hint = command("distill", "--seeds", "0,1,2", "--jobs", str(jobs))
         raise UsageError("--jobs is for the several students of --seeds.", hint)
-    if seeds is not None and _is_typed(context, "seed"):
+    if seeds is not None and _source(context, "seed") in ("COMMANDLINE", "DEFAULT_MAP"):
         hint = command("distill", "--seeds", seeds)
         raise UsageError("--seed and --seeds exclude each other.", hint)
     names = {given["seed"]: name}
     if seeds is not None:
         names = {each: f"{name}-{each}" if name else None for each in options.parse_seeds(seeds)}
-    _train(runs, "distill", given, names, jobs, log_every, watch)
+    _train(runs, "distill", given, names, jobs, log_every, watch, force)
 
 
 def _train(
@@ -80,6 +81,7 @@ def _train(
     jobs: int | None,
     log_every: int,
     watch: Watch,
+    force: bool = False,
 ) -> None:
     """A run for each seed of `names`, all from the same images and caches."""
     _quiet_profiler()
@@ -94,7 +96,8 @@ def _train(
         if name is not None:
             run_folders.check_name(runs, name)
     first = next(iter(names))
-    prepared = console.follow(prepare(runs, kind, {**given, "seed": first}, console.decoding))
+    given = {**given, "seed": first}
+    prepared = console.follow(prepare(runs, kind, given, console.decoding, force=force))
     jobs = min(jobs or several.default_jobs(prepared.device), len(names))
     made, error = [], None
     if jobs > 1:
@@ -156,5 +159,10 @@ def _refuse_other_settings(context: typer.Context, which: str) -> None:
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:
+    return _source(context, name) == "COMMANDLINE"
+
+
+def _source(context: typer.Context, name: str) -> str:
+    """Where a value is from: COMMANDLINE, DEFAULT_MAP for --config, or else."""
     source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+    return "" if source is None else source.name

@@ -14,13 +14,14 @@ from torch import Tensor
 from ..cache import Cache
 from ..data import Data, DataSpec
 from ..errors import CacheError, CacheMismatch, command
-from ..events import CacheContents, Event, TeacherFound, Warned
+from ..events import CacheContents, Event, Note, TeacherFound, Warned
 from ..methods.contract import Method, Teacher
 from ..methods.finding import name_of
 from ..records import Invalid, checked
 from ..runs.record import AccuracyRecord, GroupsRecord
 from ..splits import SPLITS
 from ..views.policy import POLICIES, VIEW_VERSION, Policy
+from .checks import refuse_chance
 
 
 class _TeacherModel(TypedDict):
@@ -183,6 +184,9 @@ def contents(cache: Cache) -> CacheContents:
         trained_by=held["teacher_method"],
         trained_on=len(experts_classes(cache)),
         accuracies=_accuracies(held["teacher_scores"]),
+        scored_on=held.get("test_split") or "test",
+        from_elsewhere=bool(held.get("teacher_outputs")),
+        averaged=len(held.get("teacher_runs") or ()),
     )
 
 
@@ -204,7 +208,12 @@ def introduce(caches: Sequence[Cache], method: type[Method]) -> Iterator[Event]:
 
 def _warnings(cache: Cache, method: type[Method]) -> Iterator[Event]:
     name, held = name_of(method), cache.attributes
-    if held["teacher_method"] != method.teacher:
+    if held.get("teacher_outputs"):
+        yield Note(
+            f"How the teacher of {cache.path} was trained is not known; the source of {name} "
+            f"trains it by {method.teacher}."
+        )
+    elif held["teacher_method"] != method.teacher:
         yield Warned(
             f"The source of {name} trains its teacher by {method.teacher}; "
             f"the teacher of {cache.path} was trained by {held['teacher_method']}."
@@ -216,10 +225,25 @@ def _warnings(cache: Cache, method: type[Method]) -> Iterator[Event]:
             f"{cache.path} ends in a {head} one.",
             command("teach", "--head", method.head),
         )
-    chance = 1 / cache.layout.classes
-    accuracy = _accuracies(held["teacher_scores"]).get("all")
-    if not experts_classes(cache) and accuracy is not None and accuracy <= chance:
-        yield Warned(f"The teacher of {cache.path} is no better than chance ({chance:.1%}).")
+
+
+def refuse_no_better_than_chance(
+    caches: Sequence[Cache], method: type[Method], force: bool
+) -> Iterator[Event]:
+    """CacheMismatch for a teacher that is no better than chance; with `force` warns."""
+    for cache in caches:
+        if not experts_classes(cache):
+            yield from refuse_chance(
+                f"The teacher of {cache.path}",
+                cache.attributes["teacher_scores"],
+                cache.layout.classes,
+                command(
+                    *("distill", "--method", name_of(method), "--cache", cache.path, "--force"),
+                    remark="to insist",
+                ),
+                force,
+                CacheMismatch,
+            )
 
 
 def _accuracies(scores: dict[str, Any]) -> dict[str, float | None]:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ..data import Data
 from ..data.files import name_some
-from ..errors import DataMismatch, MethodError, UsageError, command
+from ..errors import (
+    CacheError,
+    DataMismatch,
+    Hint,
+    LtkdError,
+    MethodError,
+    UsageError,
+    command,
+)
 from ..events import ImagesKept, Warned
 from ..methods.contract import Method
 from ..methods.finding import name_of
@@ -53,8 +62,37 @@ def check_mixtures(policy: Policy, method: type[Method], classes: str) -> None:
         )
 
 
-def check_classes(run: Run, data: Data) -> None:
-    """Raises DataMismatch unless the run was trained on these classes in this order."""
+def refuse_chance(
+    teacher: str,
+    scores: Mapping[str, Any],
+    classes: int,
+    hint: Hint,
+    force: bool,
+    error: type[LtkdError] = CacheError,
+) -> Iterator[Warned]:
+    """Raises the error for a teacher whose outputs cannot be told from chance; with `force` warns.
+
+    Its balanced accuracy in `scores`, as `Scores.as_dict` has them, must lie above 1 / classes
+    with its whole interval. Scores that do not say are believed.
+    """
+    found = scores.get("balanced_accuracy") or {}
+    chance = 1 / classes
+    if found.get("low") is None or found["low"] > chance:
+        return
+    problem = (
+        f"{teacher} is no better than chance: its balanced accuracy is {found['accuracy']:.1%} "
+        f"[{found['low']:.1%}, {found['high']:.1%}], and chance is {chance:.1%}."
+    )
+    if not force:
+        raise error(problem, hint)
+    yield Warned(problem)
+
+
+def check_classes(run: Run, data: Data, *, force: bool = False) -> Iterator[Warned]:
+    """Raises DataMismatch unless the run was trained on these classes in this order.
+
+    With `force`, as many classes with other names are a warning.
+    """
     trained, given = run.record["data"]["class_names"], list(data.train.class_names)
     if trained == given:
         return
@@ -62,4 +100,7 @@ def check_classes(run: Run, data: Data) -> None:
     if len(trained) == len(given):
         c = next(c for c, (a, b) in enumerate(zip(trained, given, strict=True)) if a != b)
         what = f"knows class {c} as {trained[c]!r}, and in {data.name} it is {given[c]!r}"
+    if force and len(trained) == len(given):
+        yield Warned(f"{run.name} {what}.")
+        return
     raise DataMismatch(f"{run.name} {what}.", "give the images that the run was trained on")

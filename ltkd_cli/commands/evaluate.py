@@ -211,7 +211,7 @@ def _score_run(
     device = devices.open_device(device_name)
     data = load(replace(settings.data, store=store or settings.data.store))
     yield from how_kept(data)
-    check_classes(run, data)
+    yield from check_classes(run, data)
     images, recorded = _images(run, data, split), run.record["data"]
     if not images.matches(recorded.get(split)):
         yield Warned(

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -22,13 +22,13 @@ from ..cache.layout import LogitsType
 from ..data import Data, load
 from ..data.decoded import Progress
 from ..errors import CacheMismatch, Interrupted, UsageError
-from ..events import Event, ExportBegins, Note, Warned
+from ..events import Event, ExportBegins, Exported, Note, Warned
 from ..files import exists
 from ..inference import evaluate, export
 from ..runs import Run
 from ..training.interrupts import stop_requests
 from ..views.policy import VIEW_VERSION, Policy
-from .checks import check_classes, how_kept
+from .checks import check_classes, how_kept, refuse_chance
 from .identity import setting_of
 from .settings import Settings, with_images
 
@@ -60,6 +60,7 @@ class ExportSettings:
     precision: str = "float32"
     device: str = "auto"
     replace: bool = False
+    """Replaces an existing cache, and insists on a teacher that would be refused."""
 
 
 def export_logits(
@@ -83,14 +84,18 @@ def export_logits(
             f"{run.name} was trained on other images than these of {data.name}; its outputs make "
             "sense only if the classes look alike."
         )
-    check_classes(run, data)
+    yield from check_classes(run, data, force=settings.replace)
     network = models.load(run.weights, run.verified_weights()).to(device)
-    policy, views = _policy_and_views(trained.views, settings)
+    policy, views = policy_and_views(trained.views, settings)
     path = settings.output or run.path / f"cache-{slug(policy)}-{views}.h5"
-    layout = _layout(data, views, network.width if settings.features else 0, settings.dtype)
+    layout = layout_of(data, views, network.width if settings.features else 0, settings.dtype)
     attributes = _attributes(run, data, network, policy, device, precision)
-    _check_target(path, replace=settings.replace)
-    if not settings.replace and _is_there(path, layout, attributes):
+    check_target(path, replace=settings.replace)
+    if not attributes["teacher_classes"]:
+        hint = "train it longer, or insist with --force"
+        scores = attributes["teacher_scores"]
+        yield from refuse_chance(run.name, scores, layout.classes, hint, settings.replace)
+    if not settings.replace and is_there(path, layout, attributes):
         yield Note(f"{path} exists already, with the same teacher, images, views and settings")
         return path
     yield ExportBegins(
@@ -102,20 +107,34 @@ def export_logits(
         precision=precision,
         device=devices.describe(device),
     )
-    with CacheWriter(path, layout, attributes, replace=settings.replace) as writer:
+    yield from fill(
+        path, layout, attributes, settings.replace,
+        lambda writer: export(network, data.train, policy, writer, device, precision),
+    )  # fmt: skip
+    return path
+
+
+def fill(
+    path: Path,
+    layout: Layout,
+    attributes: dict[str, Any],
+    replace: bool,
+    write: Callable[[CacheWriter], Iterator[Exported]],
+) -> Iterator[Event]:
+    """Makes the cache `path`, or goes on with it; `write` writes the entries that are missing."""
+    with CacheWriter(path, layout, attributes, replace=replace) as writer:
         yield from map(Warned, writer.warnings)
         with stop_requests() as stop:
-            for event in export(network, data.train, policy, writer, device, precision):
+            for event in write(writer):
                 yield event
                 if stop() and event.done < event.total:
                     raise Interrupted(
                         f"{path} has {event.done:,} of {event.total:,} entries; nothing is lost."
                     )
         writer.finish()
-    return path
 
 
-def _policy_and_views(own: str, settings: ExportSettings) -> tuple[Policy, int]:
+def policy_and_views(own: str, settings: ExportSettings) -> tuple[Policy, int]:
     """As asked for; `own` is the policy that the teacher was trained with."""
     policy = Policy(settings.policy or own, settings.view_seed)
     views = settings.views
@@ -139,7 +158,7 @@ def slug(policy: Policy) -> str:
     return f"{plain[:MAX_SLUG]}-{hashlib.sha256(policy.spec.encode()).hexdigest()[:8]}"
 
 
-def _check_target(path: Path, *, replace: bool) -> None:
+def check_target(path: Path, *, replace: bool) -> None:
     """UsageError where a cache cannot have that path, or would replace what is no cache."""
     if not exists(path):
         return
@@ -149,7 +168,7 @@ def _check_target(path: Path, *, replace: bool) -> None:
         raise UsageError(f"--force replaces only caches, not {path}.", "--output cache.h5")
 
 
-def _is_there(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool:
+def is_there(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool:
     """Whether this very cache exists; CacheMismatch where another one has its name."""
     if not exists(path):
         return False
@@ -165,7 +184,7 @@ def _is_there(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool:
     return True
 
 
-def _layout(data: Data, views: int, width: int, dtype: str) -> Layout:
+def layout_of(data: Data, views: int, width: int, dtype: str) -> Layout:
     if dtype not in get_args(LogitsType):
         raise UsageError(
             f"Logits are stored as {', '.join(get_args(LogitsType))}, not as {dtype!r}.",

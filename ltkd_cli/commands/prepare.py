@@ -41,6 +41,10 @@ class Prepared:
     network: Network
     policy: Policy
     device: torch.device
+    source: Path | None = None
+    """A cache whose images and views are trained on without its outputs."""
+    force: bool = False
+    """Whether a teacher was insisted on that is no better than chance."""
 
     def with_seed(self, seed: int) -> Prepared:
         """The same for another seed, with a network and a method of its own."""
@@ -50,19 +54,27 @@ class Prepared:
 
 
 def prepare(
-    root: Path, kind: str, given: dict[str, Any], progress: Progress | None = None
+    root: Path,
+    kind: str,
+    given: dict[str, Any],
+    progress: Progress | None = None,
+    *,
+    force: bool = False,
 ) -> Generator[Event, None, Prepared]:
     """Fills in what `given` leaves open, and opens and checks all that it names.
 
     `given` holds fields of Settings, of which only `method` and `model` must be there, with
     `options` as texts NAME=VALUE, and in `data` and `recipe` those fields of a DataSpec and a
     Recipe that were given. The newest cache below `root` teaches where none is named. `progress`
-    hears how many images of how many are decoded. Raises the LtkdError that matches.
+    hears how many images of how many are decoded. `force` insists on a teacher that is no better
+    than chance. Raises the LtkdError that matches.
     """
     method = find(given["method"])
     options = parse_options(method, given.get("options", []))
     _check(kind, given, method)
     sources = yield from _sources(root, kind, given, method)
+    if method.needs:
+        yield from teacher_caches.refuse_no_better_than_chance(sources, method, force)
     base = teacher_caches.data_spec_of(sources[0]) if sources else DataSpec()
     spec = with_images(base, given.get("data", {}))
     preset = given.get("recipe_name") or ("quick" if spec.data == "digits-lt" else "ldam")
@@ -87,6 +99,8 @@ def prepare(
     caches = sources if method.needs else ()
     prepared = _open(Settings(**{**given, **filled_in}), method, caches, progress)
     yield from how_kept(prepared.data)
+    source = sources[0].path if sources and not caches else None
+    prepared = replace(prepared, source=source, force=force)
     yield from teacher_caches.introduce(prepared.caches, method)
     yield from warn_of_images(prepared.data)
     return prepared

@@ -19,6 +19,9 @@ from . import caches as teacher_caches
 SETTING = ("teacher_setting", "policy", "view_version", "autocast")
 """Attributes of a cache that a run's identity needs; caches of 0.1.0 lack the first."""
 
+ORIGIN = ("teacher_runs", "teacher_outputs")
+"""Attributes of caches of several runs, and of outputs from elsewhere."""
+
 
 def environment(device: torch.device) -> dict[str, str]:
     """Versions and machine that a result may depend on."""
@@ -66,6 +69,7 @@ def parent_record(cache: Cache) -> dict[str, Any]:
         "dtype": cache.layout.dtype,
         **{name: cache.attributes[name] for name in names},
         **{name: cache.attributes.get(name) for name in SETTING},
+        **{name: cache.attributes[name] for name in ORIGIN if name in cache.attributes},
     }
 
 

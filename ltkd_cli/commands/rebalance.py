@@ -32,6 +32,7 @@ from ..rebalancing.strategies import NewHead, adjust_head, correct_of, retrain_h
 from ..runs import Run
 from ..splits import SPLITS
 from ..views.policy import Policy
+from . import configuration
 from .checks import how_kept
 from .provenance import environment
 from .rebalance_options import Rebalancing, check
@@ -132,7 +133,7 @@ def rebalance(
         "validation_after": compared.after,
         **changed.found,
     }
-    made = _write(root, name, opened, record, began)
+    made = _write(root, name, opened, asked, record, began)
     yield Facts(made.name, _in_words(run, changed, compared))
     if is_better(compared.old, compared.new, compared.labels):
         yield Warned(
@@ -277,7 +278,12 @@ def _source(opened: _Opened, asked: Rebalancing, how: Retraining) -> Generator[E
 
 
 def _write(
-    root: Path, name: str | None, opened: _Opened, stage: dict[str, Any], began: float
+    root: Path,
+    name: str | None,
+    opened: _Opened,
+    asked: Rebalancing,
+    stage: dict[str, Any],
+    began: float,
 ) -> Run:
     """The new run, its weights and scores; the settings are those of the run it came from."""
     parent, network, data = opened.run, opened.network, opened.data
@@ -286,6 +292,8 @@ def _write(
     label = f"{stage['how']}-{parent.settings['model']}"
     with runs.creating(root, "rebalance", label, parent.settings, name) as run:
         models.save(network, run.weights)
+        options = configuration.of_rebalancing(parent, asked)
+        configuration.write(run, options, torch.get_num_threads())
         write_per_class(run.per_class, scores)
         run.update(
             environment=environment(opened.device),

@@ -28,6 +28,7 @@ from ..training.loop import Training, begin, train
 from ..training.profiling import profiled
 from ..training.state import load_state, save_state
 from ..training.tensorboard import Log, event_files
+from . import configuration
 from .prepare import Prepared, reopen, trained_rows
 from .provenance import crc_sha256, data_record, environment, parent_record
 from .settings import Settings, Watch
@@ -46,19 +47,19 @@ def start(
 
 def create(root: Path, kind: str, prepared: Prepared, name: str | None) -> Run:
     """A run folder in which nothing is trained yet; `resume` will begin."""
-    settings = prepared.settings
-    return runs.create(
-        root,
-        kind,
-        f"{settings.method}-{settings.model}",
-        settings.as_json(),
-        name,
-        environment=environment(prepared.device),
-        data=data_record(prepared.data),
-        parents=[parent_record(cache) for cache in prepared.caches],
-        threads=torch.get_num_threads(),
-        seconds=0.0,
-    )
+    settings, threads = prepared.settings, torch.get_num_threads()
+    known = {
+        "environment": environment(prepared.device),
+        "data": data_record(prepared.data),
+        "parents": [parent_record(cache) for cache in prepared.caches],
+        "threads": threads,
+        "seconds": 0.0,
+    }
+    label = f"{settings.method}-{settings.model}"
+    with runs.creating(root, kind, label, settings.as_json(), name, **known) as run:
+        options = configuration.of_training(kind, settings, prepared.source, force=prepared.force)
+        configuration.write(run, options, threads)
+    return run
 
 
 def resume(

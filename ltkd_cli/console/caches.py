@@ -44,10 +44,7 @@ def print_cache(cache: CacheContents, attributes: dict[str, Any], size: int) -> 
             ("size", f"{size / 1e6:,.1f} MB"),
             ("teacher", _teacher(cache)),
             ("teacher's accuracy", _accuracies(cache)),
-            (
-                "teacher's run",
-                f"{attributes['teacher_run']}, weights {attributes['teacher_sha256'][:16]}",
-            ),
+            ("teacher from", _origin(attributes)),
             ("teacher's recipe", _listed(attributes.get("teacher_recipe", {}))),
             ("computed", " ".join(str(attributes.get(name, "")) for name in COMPUTED)),
             ("written by", _listed({name: attributes.get(name) for name in VERSIONS})),
@@ -67,15 +64,30 @@ def _holds(cache: CacheContents) -> str:
     )
 
 
+def _origin(attributes: dict[str, Any]) -> str:
+    """The runs, or the files, that the outputs are from, with the SHA-256 of each."""
+    if outputs := attributes.get("teacher_outputs"):
+        files = attributes.get("teacher_files", {})
+        named = {files.get(what, what): sha256 for what, sha256 in outputs.items()}
+        return ", ".join(f"{name} with SHA-256 {sha256[:16]}" for name, sha256 in named.items())
+    several = attributes.get("teacher_runs")
+    runs = several or {attributes["teacher_run"]: attributes["teacher_sha256"]}
+    return ", ".join(f"{name} with weights {sha256[:16]}" for name, sha256 in runs.items())
+
+
 def _teacher(cache: CacheContents) -> str:
+    if cache.from_elsewhere:
+        return "not known; its outputs were computed elsewhere"
     experts = f" on {cache.trained_on} of {cache.classes} classes" if cache.trained_on else ""
-    return f"{cache.teacher} trained by {cache.trained_by}{experts}"
+    several = f"the mean of {cache.averaged}: " if cache.averaged else ""
+    return f"{several}{cache.teacher} trained by {cache.trained_by}{experts}"
 
 
 def _accuracies(cache: CacheContents) -> str:
     """In percent, of the groups that have classes."""
     known = {name: value for name, value in cache.accuracies.items() if value is not None}
-    return ", ".join(f"{name} {value:.1%}" for name, value in known.items()) or "not known"
+    listed = ", ".join(f"{name} {value:.1%}" for name, value in known.items()) or "not known"
+    return f"{listed} (of training images)" if cache.scored_on == "train" else listed
 
 
 def _chosen(data_spec: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 from rich.console import Group
@@ -27,6 +27,7 @@ from ..events import (
     Exported,
     Facts,
     ImagesKept,
+    ImportBegins,
     Note,
     Retrained,
     Step,
@@ -193,6 +194,23 @@ def _say(event: Event) -> None:
                 f"{event.image_set}, views of each: {event.views}, {event.precision} on "
                 f"{event.device}"
             )
+        case ImportBegins():
+            for line in _import(event):
+                terminal.note(line)
+
+
+def _import(event: ImportBegins) -> Iterator[str]:
+    yield (
+        f"{event.path}: outputs in {event.file} for {event.images:,} images of {event.image_set}, "
+        "clean views alone"
+    )
+    if event.left_out:
+        yield f"left out: {event.left_out:,} rows that are of no training image"
+    if event.scored_on == "train":
+        yield (
+            "scored on the training labels, so the accuracy is optimistic; there is no test score "
+            "without --test-logits"
+        )
 
 
 def _training(event: TrainingBegins) -> str:

@@ -72,6 +72,11 @@ def data_of_splits(splits: Splits, progress: Progress | None) -> Data:
     )
 
 
+def training_listing(splits: Splits) -> Listing:
+    """The training images of `data_of_splits`, in row order."""
+    return hold_out(long_tailed(splits.train, splits.spec), splits.spec)[0]
+
+
 def _validation(splits: Splits, held: Listing | None) -> Listing | None:
     """The validation split: what the set brings along, or what was held out."""
     if held is None:

@@ -1,6 +1,7 @@
 """Run folders: everything that came of one command, in `runs/0007-distill-bkd-resnet20/`.
 
 run.json            settings, environment, parents with hashes, status, scores
+config.toml         settings by the names of the options, for --config
 metrics.jsonl       one line an epoch
 model.safetensors   the weights, once training has ended
 per_class.csv       scores of every class on the test set

@@ -20,6 +20,7 @@ from .record import CHECKSUM, FORMAT, Record, check, is_sealed, parse_date, seal
 
 RECORD = "run.json"
 WEIGHTS = "model.safetensors"
+CONFIG = "config.toml"
 
 MAX_RECORD = 2**26
 """Bytes of a run.json; one of 100,000 classes has a tenth of it."""
@@ -113,6 +114,11 @@ class Run:
     @property
     def weights(self) -> Path:
         return self.path / WEIGHTS
+
+    @property
+    def config(self) -> Path:
+        """Its settings, as a file that `--config` takes."""
+        return self.path / CONFIG
 
     def verified_weights(self) -> bytes:
         """The weight file's bytes; CheckpointError where they are not those of this run.

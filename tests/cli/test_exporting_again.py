@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from driving import datasets, disk_of, refused
 
-from benchmarks.faults.forging import forge_attributes
 from ltkd_cli.cache import Cache
 
 TINY = ("--model", "resnet8", "--epochs", 1, "--evaluate-every", 0)
@@ -124,14 +123,6 @@ def test_a_method_that_expects_another_teacher_gives_a_warning(ltkd, story):
     assert said.code == 0
     (warning,) = [line for line in said.err.splitlines() if line.startswith("warning: ")]
     assert "balanced-softmax" in warning
-
-
-def test_a_teacher_no_better_than_chance_gives_a_warning(ltkd, story, cache):
-    scores = Cache.open(cache).attributes["teacher_scores"]
-    scores["all"]["accuracy"] = 0.1
-    forge_attributes(cache, teacher_scores=scores)
-    said = ltkd("distill", *TINY)
-    assert any("chance" in line for line in said.err.splitlines() if line.startswith("warning: "))
 
 
 def read_settings(number):
