@@ -121,6 +121,8 @@ def recipes_table() -> str:
 def recipe_row(name: str, recipe: Recipe) -> tuple[str, ...]:
     """A preset, with its schedule in epochs counted from 0."""
     optimizer = recipe.optimizer + (", Nesterov" if recipe.nesterov else "")
+    if recipe.layer_decay != 1:
+        optimizer += f", layer decay {recipe.layer_decay:g}"
     batch = f"{recipe.batch_size}" + (", the last one dropped" if recipe.drop_last else "")
     epochs = " and ".join(f"{recipe.epochs * share:g}" for share in recipe.milestones)
     step = f"times {recipe.decay:g} at epochs {epochs}"

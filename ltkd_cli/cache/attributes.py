@@ -38,6 +38,18 @@ class TeacherModel(_TeacherModel, total=False):
     head: str
 
 
+class _TeacherWeights(TypedDict):
+    source: str
+    sha256: str
+
+
+class TeacherWeights(_TeacherWeights, total=False):
+    """Where a teacher's weights came from that is no run."""
+
+    part: str
+    prefix: str
+
+
 class Groups(TypedDict):
     rule: str
     of_class: list[str]
@@ -66,6 +78,7 @@ class Attributes(_Attributes, total=False):
     teacher_model: TeacherModel | None
     teacher_method: str
     teacher_classes: list[Count] | None
+    teacher_weights: TeacherWeights | None
     teacher_runs: dict[str, str]
     teacher_outputs: dict[str, str]
     teacher_files: dict[str, str]

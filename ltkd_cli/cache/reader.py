@@ -288,11 +288,15 @@ def _export_again(path: Path) -> Hint:
         begun = container.read(partial_of(path), unfinished=True)
     except CacheError:
         return goes_on
-    run = begun.attributes.get("teacher_run")
-    runs = begun.attributes.get("teacher_runs") or {run: ""}
+    held = begun.attributes
     views = int(np.diff(begun.layout.first).max())
-    if begun.attributes.get("teacher_outputs"):
+    if held.get("teacher_outputs"):
         return "the command that began it; it goes on"
-    if not run:
+    if held.get("teacher_run"):
+        teacher = [*(held.get("teacher_runs") or {held["teacher_run"]: ""})]
+    elif held.get("teacher_weights"):
+        teacher = ["--model", held["teacher_model"]["name"]]
+        teacher += ["--weights", held["teacher_weights"]["source"]]
+    else:
         return goes_on
-    return command("export-logits", *runs, "--views", str(views), "--output", path)
+    return command("export-logits", *teacher, "--views", str(views), "--output", path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import command
-from . import foreign, options
+from . import foreign, options, weights
 from .config import configurable
 from .help import Command, Group
 
@@ -39,7 +39,10 @@ def export_logits(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="The cache to write.", show_default="in the run's folder"
+            "--output",
+            "-o",
+            help="The cache to write.",
+            show_default="in the run's folder; of --weights in this one",
         ),
     ] = None,
     views: Annotated[
@@ -72,6 +75,9 @@ def export_logits(
             "chance or knows the classes by other names.",
         ),
     ] = False,
+    model: weights.Model = None,
+    file: weights.Weights = None,
+    pretrained: weights.Pretrained = False,
     logits: foreign.Logits = None,
     features: foreign.Features = None,
     order: foreign.Order = None,
@@ -88,14 +94,18 @@ def export_logits(
         output=output, views=views, policy=policy, view_seed=view_seed,
         features=not no_features, dtype=dtype, precision=precision, device=device, replace=force,
     )  # fmt: skip
+    source = weights.source(model, file, pretrained)
     files = foreign.files(logits, features, order, test_logits)
     if files:
-        foreign.refuse_others(run, settings)
+        foreign.refuse_others(run or source, settings)
         path = foreign.import_outputs(files, images, settings)
+    elif source:
+        weights.refuse_run(run)
+        path = weights.export(source, images, settings)
     else:
         path = _export(runs, run or [], images, settings)
     console.result(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
-    found_by_itself = output is None and not files and runs == options.DEFAULT_RUNS
+    found_by_itself = not (output or files or source) and runs == options.DEFAULT_RUNS
     cache = [] if found_by_itself else ["--cache", str(path)]
     console.note(f"next: {command('distill', '--method', 'bkd', *cache)}")
 

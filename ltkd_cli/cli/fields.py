@@ -97,6 +97,31 @@ SETTINGS: dict[str, Any] = {
     "pretrained": Annotated[
         bool, typer.Option("--pretrained", help="Start from the model zoo's weights.")
     ],
+    "weights": Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Start from these weights below a new head: safetensors, a state dict of PyTorch, "
+            "or a run's model.safetensors.",
+            show_default="none",
+        ),
+    ],
+    "freeze": Annotated[
+        str,
+        typer.Option(
+            metavar="[stages:N]",
+            help="Train the head alone, on features that the backbone computes once; with stages:N "
+            "keep the first N stages as they are.",
+            show_default="none",
+        ),
+    ],
+    "feature_views": Annotated[
+        int | None,
+        typer.Option(
+            help="Views of each image that a frozen backbone computes.",
+            show_default="16; 1 where the policy is none",
+        ),
+    ],
     "views": Annotated[
         str,
         typer.Option(

@@ -70,10 +70,10 @@ def files(
     return found
 
 
-def refuse_others(run: list[str] | None, settings: ExportSettings) -> None:
+def refuse_others(teacher: object, settings: ExportSettings) -> None:
     """UsageError for what has no effect on outputs that are there already."""
     odd = {
-        "a run": bool(run),
+        "RUN or --model": bool(teacher),
         "--views": settings.views not in (None, 1),
         "--policy": settings.policy not in (None, "none"),
         "--view-seed": settings.view_seed != 0,

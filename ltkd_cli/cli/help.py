@@ -6,6 +6,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from .bare import with_values
 from .config import read_config
 from .renamed import refuse_old_names
 
@@ -42,6 +43,7 @@ class Command(_PlainHelp, TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         refuse_old_names(ctx.info_name, args)
+        args = with_values(ctx.info_name, args)
         typed, *_ = self.make_parser(ctx).parse_args(args=[*args])
         return super().parse_args(ctx, [*read_config(ctx, self.get_params(ctx), typed), *args])
 

@@ -14,7 +14,8 @@ from . import options
 
 
 @options.with_settings(
-    *("model", "method", "options", "head", "pretrained", "views", "augment", "classes", "seed"),
+    *("model", "method", "options", "head", "pretrained", "weights", "freeze", "feature_views"),
+    *("views", "augment", "classes", "seed"),
     model="resnet32",
     method="ce",
 )

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..cache import Cache
 from ..data import Data, DataSpec
 from ..errors import CacheError, CacheMismatch, command
-from ..events import CacheContents, Event, Note, TeacherFound, Warned
+from ..events import CacheContents, Event, TeacherFound, Warned
 from ..methods.contract import Method, Teacher
 from ..methods.finding import name_of
 from ..records import Invalid, checked
@@ -50,6 +50,10 @@ class Needed(TypedDict):
     teacher_model: _TeacherModel
     teacher_method: str
     teacher_scores: _Accuracies
+
+
+UNKNOWN = "unknown"
+"""How a teacher that is no run was trained; of outputs alone also what computed them."""
 
 
 def open_cache(path: Path) -> Cache:
@@ -208,8 +212,8 @@ def introduce(caches: Sequence[Cache], method: type[Method]) -> Iterator[Event]:
 
 def _warnings(cache: Cache, method: type[Method]) -> Iterator[Event]:
     name, held = name_of(method), cache.attributes
-    if held.get("teacher_outputs"):
-        yield Note(
+    if held["teacher_method"] == UNKNOWN:
+        yield Warned(
             f"How the teacher of {cache.path} was trained is not known; the source of {name} "
             f"trains it by {method.teacher}."
         )

@@ -19,6 +19,7 @@ from ..events import Event, Exported, ImportBegins, Note, Warned
 from ..files import sha256_of
 from ..metrics import Scores, score
 from ..views.policy import VIEW_VERSION, Policy
+from .caches import UNKNOWN
 from .checks import how_kept, refuse_chance
 from .export import check_target, fill, is_there, layout_of
 from .order import read_names, rows_of
@@ -33,9 +34,6 @@ from .outputs_file import (
     open_outputs,
 )
 from .settings import with_images
-
-UNKNOWN = "unknown"
-"""How the teacher was trained, in what precision, and what it ends in."""
 
 
 @dataclass(frozen=True)

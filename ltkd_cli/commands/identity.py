@@ -14,11 +14,11 @@ from typing import Any
 from ..runs import Run
 from .settings import Settings
 
-MACHINE = ("seed", "device", "resident", "evaluate_every", "caches", "recipe_name")
+MACHINE = ("seed", "device", "resident", "evaluate_every", "caches", "recipe_name", "weights")
 """Settings that do not tell one setting from another.
 
-The machine and evaluations in between do not decide what is learned, caches are compared by
-what they hold, and the recipe by its fields.
+The machine and evaluations in between do not decide what is learned, caches and weight files are
+compared by what they hold, and the recipe by its fields.
 """
 
 PLACES = ("data", "root", "test_list", "download", "store")

@@ -12,7 +12,7 @@ import torch
 
 from .. import devices, models
 from ..cache import Cache
-from ..data import Data, DataSpec, load
+from ..data import Data, DataSpec, absolute, load
 from ..data.decoded import Progress
 from ..errors import MethodError, UsageError, command
 from ..events import Event, Note
@@ -20,12 +20,15 @@ from ..methods.contract import Method, Task
 from ..methods.finding import find, name_of
 from ..methods.options import parse_options
 from ..models import ModelSpec, Network
+from ..models.stages import freeze as freeze_stages
+from ..models.weights import Weights, network_with
 from ..splits import GROUP_ALIASES, GROUP_NAMES
 from ..training.recipe import Recipe
 from ..training.recipe import resolve as resolve_recipe
 from ..training.residency import CHOICES as RESIDENT
 from ..views.policy import Policy
 from . import caches as teacher_caches
+from . import initial
 from .checks import check_mixtures, how_kept, warn_of_images
 from .settings import AUGMENTATIONS, Settings, with_images
 
@@ -45,11 +48,13 @@ class Prepared:
     """A cache whose images and views are trained on without its outputs."""
     force: bool = False
     """Whether a teacher was insisted on that is no better than chance."""
+    weights: Weights | None = None
+    """What the network begins from, where that is a file."""
 
     def with_seed(self, seed: int) -> Prepared:
         """The same for another seed, with a network and a method of its own."""
         settings = replace(self.settings, seed=seed)
-        network, method = _build(settings, type(self.method), self.data, self.caches)
+        network, method = _build(settings, type(self.method), self.data, self.caches, self.weights)
         return replace(self, settings=settings, network=network, method=method)
 
 
@@ -72,12 +77,14 @@ def prepare(
     method = find(given["method"])
     options = parse_options(method, given.get("options", []))
     _check(kind, given, method)
+    freeze = given.get("freeze", "")
+    initial.check(given)
     sources = yield from _sources(root, kind, given, method)
     if method.needs:
         yield from teacher_caches.refuse_no_better_than_chance(sources, method, force)
     base = teacher_caches.data_spec_of(sources[0]) if sources else DataSpec()
     spec = with_images(base, given.get("data", {}))
-    preset = given.get("recipe_name") or ("quick" if spec.data == "digits-lt" else "ldam")
+    preset = given.get("recipe_name") or initial.preset(spec.data, freeze)
     recipe = resolve_recipe(preset, given.get("recipe", {}))
     views, view_seed = given.get("views", ""), 0
     if sources:
@@ -94,13 +101,15 @@ def prepare(
         "view_seed": view_seed,
         "caches": tuple(str(cache.path) for cache in sources if method.needs),
         "classes": GROUP_ALIASES.get(given.get("classes", "all"), given.get("classes", "all")),
-        "evaluate_every": max(1, recipe.epochs // 10) if every is None else every,
+        "evaluate_every": initial.evaluate_every(recipe.epochs, freeze) if every is None else every,
+        "weights": absolute(given["weights"]) if given.get("weights") else "",
     }
     caches = sources if method.needs else ()
     prepared = _open(Settings(**{**given, **filled_in}), method, caches, progress)
     yield from how_kept(prepared.data)
     source = sources[0].path if sources and not caches else None
     prepared = replace(prepared, source=source, force=force)
+    yield from initial.introduce(prepared.weights)
     yield from teacher_caches.introduce(prepared.caches, method)
     yield from warn_of_images(prepared.data)
     return prepared
@@ -202,16 +211,19 @@ def _open(
         teacher_caches.check(cache, data, method)
     policy = _policy(settings, settings.views or data.views)
     check_mixtures(policy, method, settings.classes)
-    network, built = _build(settings, method, data, caches)
+    weights = initial.open_weights(settings)
+    network, built = _build(settings, method, data, caches, weights)
     resolved = replace(
         settings,
+        weights_sha256=weights.sha256 if weights else "",
+        feature_views=initial.feature_views(settings, policy),
         data=data.spec,
         head=network.spec.head,
         recipe=replace(settings.recipe, mixup=0.0, cutmix=0.0),
         views=policy.name,
         precision=precision,
     )
-    return Prepared(resolved, data, caches, built, network, policy, device)
+    return Prepared(resolved, data, caches, built, network, policy, device, weights=weights)
 
 
 def _policy(settings: Settings, views: str) -> Policy:
@@ -239,7 +251,11 @@ def _check_group(settings: Settings, data: Data) -> None:
 
 
 def _build(
-    settings: Settings, method: type[Method], data: Data, caches: tuple[Cache, ...]
+    settings: Settings,
+    method: type[Method],
+    data: Data,
+    caches: tuple[Cache, ...],
+    weights: Weights | None,
 ) -> tuple[Network, Method]:
     """The network, with the head and the projection that its method asks for, and the method."""
     spec = ModelSpec(
@@ -250,7 +266,12 @@ def _build(
         std=data.std,
         pretrained=settings.pretrained,
     )
-    network = models.build(spec, settings.seed)
+    network = (
+        network_with(spec, weights, settings.seed) if weights else models.build(spec, settings.seed)
+    )
+    if settings.freeze:
+        stages = settings.freeze.partition(":")[2]
+        freeze_stages(network, int(stages) if stages else None)
     widths = tuple(cache.layout.width for cache in caches)
     projection = method.projection(network.width, widths) if caches else 0
     if projection:

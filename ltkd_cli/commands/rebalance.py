@@ -20,7 +20,7 @@ from ..events import Event, Facts, Note, Warned
 from ..inference import evaluate, extract_features
 from ..metrics import write_per_class
 from ..models import Network
-from ..rebalancing.features import Features, Source, fixed, moving
+from ..rebalancing.features import Features, fixed, moving
 from ..rebalancing.posthoc import (
     balanced_accuracy,
     is_better,
@@ -31,9 +31,11 @@ from ..rebalancing.recipes import PRESETS, Retraining, default_preset, resolve
 from ..rebalancing.strategies import NewHead, adjust_head, correct_of, retrain_head
 from ..runs import Run
 from ..splits import SPLITS
+from ..training.features import Source
 from ..views.policy import Policy
 from . import configuration
 from .checks import how_kept
+from .frozen import features_of
 from .provenance import environment
 from .rebalance_options import Rebalancing, check
 from .settings import Settings
@@ -272,6 +274,8 @@ def _source(opened: _Opened, asked: Rebalancing, how: Retraining) -> Generator[E
     train = opened.data.train
     if how.moving_statistics:
         return moving(opened.network, train, opened.policy, opened.device)
+    if known := features_of(opened.run, train, _views(opened, asked)):
+        return known
     everything = torch.arange(len(train.labels))
     features = yield from opened.features(train, everything, _views(opened, asked))
     return fixed(features)

@@ -44,6 +44,14 @@ class Settings:
     head: str = ""
     """Last layer; the method's unless it is given."""
     pretrained: bool = False
+    weights: str = ""
+    """Path of a file that training begins from; the head is new."""
+    weights_sha256: str = ""
+    """Of that file."""
+    freeze: str = ""
+    """What stays as it is: `all` of the backbone, or `stages:N` for its stem and N stages."""
+    feature_views: int | None = None
+    """Views of each image that a frozen backbone computes; None where it is not frozen."""
     views: str = ""
     """View policy; that of the caches, or the one that suits the data set."""
     view_seed: int = 0
@@ -84,6 +92,7 @@ class Settings:
             check_recipe(settings.recipe)
             check_options(find(settings.method), settings.options)
             Policy(settings.views)
+            check_freeze(settings.freeze)
         except (ValueError, UsageError) as error:
             why = str(error).rstrip(".")
             raise RunError(
@@ -91,6 +100,16 @@ class Settings:
                 command(run.kind, remark="for a new run"),
             ) from error
         return settings
+
+
+def check_freeze(freeze: str) -> None:
+    """UsageError where that is not what can be frozen."""
+    kind, _, number = freeze.partition(":")
+    stages = kind == "stages" and number.isascii() and number.isdecimal()
+    if freeze not in ("", "all") and not stages:
+        raise UsageError(
+            f"--freeze takes nothing, all or stages:N, not {freeze!r}.", "--freeze stages:2"
+        )
 
 
 @dataclass(frozen=True)

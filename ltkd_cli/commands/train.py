@@ -22,6 +22,7 @@ from ..metrics import write_per_class
 from ..runs import Run
 from ..training import residency
 from ..training.compiling import compile_network
+from ..training.features import FeatureLoader
 from ..training.interrupts import stop_requests
 from ..training.loader import Loader, bytes_to_keep, open_loader
 from ..training.loop import Training, begin, train
@@ -29,6 +30,8 @@ from ..training.profiling import profiled
 from ..training.state import load_state, save_state
 from ..training.tensorboard import Log, event_files
 from . import configuration
+from .frozen import open_features
+from .initial import is_frozen
 from .prepare import Prepared, reopen, trained_rows
 from .provenance import crc_sha256, data_record, environment, parent_record
 from .settings import Settings, Watch
@@ -116,7 +119,15 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
         try:
             run.update(status="running")
             training = begin(prepared.network, prepared.method, recipe, prepared.device)
-            loader = _loader(prepared, training)
+            loader: Loader | FeatureLoader
+            if is_frozen(prepared.settings):
+                began = time.perf_counter()
+                loader = yield from open_features(run, prepared, stop)
+                took = time.perf_counter() - began
+                run.update(seconds=round(run.record["seconds"] + took, 2))
+                training.forward = training.network.classify
+            else:
+                loader = _loader(prepared, training)
             kept = loader.bytes_on_gpu
             yield from _train(run, prepared, training, loader, watch, stop)
         except KeyboardInterrupt:
@@ -177,7 +188,7 @@ def _train(
     run: Run,
     prepared: Prepared,
     training: Training,
-    loader: Loader,
+    loader: Loader | FeatureLoader,
     watch: Watch,
     stop: Callable[[], bool],
 ) -> Iterator[Event]:
@@ -191,7 +202,7 @@ def _train(
         yield _begins(run, prepared)
     run.keep_metrics_to(training.epoch)
     keeper = _Keeper(run, training)
-    if settings.compile:
+    if settings.compile and isinstance(loader, Loader):
         yield Note(f"{run.name}: compiling the network, which can take minutes")
         yield compile_network(training, loader, settings.recipe, settings.precision)
     events = train(training, loader, settings.recipe, settings.seed, settings.precision, stop)

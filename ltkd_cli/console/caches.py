@@ -44,7 +44,7 @@ def print_cache(cache: CacheContents, attributes: dict[str, Any], size: int) -> 
             ("size", f"{size / 1e6:,.1f} MB"),
             ("teacher", _teacher(cache)),
             ("teacher's accuracy", _accuracies(cache)),
-            ("teacher from", _origin(attributes)),
+            _origin(attributes),
             ("teacher's recipe", _listed(attributes.get("teacher_recipe", {}))),
             ("computed", " ".join(str(attributes.get(name, "")) for name in COMPUTED)),
             ("written by", _listed({name: attributes.get(name) for name in VERSIONS})),
@@ -52,6 +52,23 @@ def print_cache(cache: CacheContents, attributes: dict[str, Any], size: int) -> 
         to=terminal.STDOUT,
     )
     terminal.note(f"all its attributes: {command('cache', 'info', '--json')}")
+
+
+def _origin(attributes: dict[str, Any]) -> tuple[str, str]:
+    """The runs, or the files, that the outputs are from, with the SHA-256 of each."""
+    if outputs := attributes.get("teacher_outputs"):
+        files = attributes.get("teacher_files", {})
+        named = {files.get(what, what): sha256 for what, sha256 in outputs.items()}
+        shown = (f"{name} with SHA-256 {sha256[:16]}" for name, sha256 in named.items())
+        return "teacher's files", ", ".join(shown)
+    if found := attributes.get("teacher_weights"):
+        weights = f"weights {attributes['teacher_sha256'][:16]}"
+        parts = [f"{name} {found[name]}" for name in ("part", "prefix") if found.get(name)]
+        return "teacher's file", ", ".join([found["source"], weights, *parts])
+    several = attributes.get("teacher_runs")
+    runs = several or {attributes["teacher_run"]: attributes["teacher_sha256"]}
+    shown = (f"{name} with weights {sha256[:16]}" for name, sha256 in runs.items())
+    return ("teachers' runs" if several else "teacher's run"), ", ".join(shown)
 
 
 def _holds(cache: CacheContents) -> str:
@@ -64,21 +81,12 @@ def _holds(cache: CacheContents) -> str:
     )
 
 
-def _origin(attributes: dict[str, Any]) -> str:
-    """The runs, or the files, that the outputs are from, with the SHA-256 of each."""
-    if outputs := attributes.get("teacher_outputs"):
-        files = attributes.get("teacher_files", {})
-        named = {files.get(what, what): sha256 for what, sha256 in outputs.items()}
-        return ", ".join(f"{name} with SHA-256 {sha256[:16]}" for name, sha256 in named.items())
-    several = attributes.get("teacher_runs")
-    runs = several or {attributes["teacher_run"]: attributes["teacher_sha256"]}
-    return ", ".join(f"{name} with weights {sha256[:16]}" for name, sha256 in runs.items())
-
-
 def _teacher(cache: CacheContents) -> str:
     if cache.from_elsewhere:
         return "not known; its outputs were computed elsewhere"
     experts = f" on {cache.trained_on} of {cache.classes} classes" if cache.trained_on else ""
+    if cache.trained_by == "unknown":
+        return f"{cache.teacher}, how it was trained is not known"
     several = f"the mean of {cache.averaged}: " if cache.averaged else ""
     return f"{several}{cache.teacher} trained by {cache.trained_by}{experts}"
 

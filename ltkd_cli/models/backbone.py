@@ -22,3 +22,5 @@ class Backbone:
     """The one (H, W) that the layers accept; other sizes are resized to it. None for any."""
     statistics: tuple[Channels, Channels] | None = None
     """Mean and std that pretrained weights expect; None where the data set's apply."""
+    classifier: str = ""
+    """Name of the library's own last layer, which is left out here; empty where it has no one."""

@@ -58,6 +58,17 @@ def load(path: str | Path, data: bytes | None = None) -> Network:
     return network
 
 
+def is_own(data: bytes) -> bool:
+    """Whether these bytes of a whole safetensors file say which network of ltkd's they are of."""
+    if data[8:9] != b"{":
+        return False
+    try:
+        header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except Invalid:
+        return False
+    return _METADATA_KEY in header.get("__metadata__", {})
+
+
 def weights_sha256(path: str | Path) -> str:
     """SHA-256 of a file, 64 hex digits; CheckpointError where it cannot be read."""
     try:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -45,16 +46,27 @@ class Network(nn.Module):
         self.projection = head.projection(backbone.width, spec.projection)
         self.head = head.head(self.width, spec.classes, spec.cosine_scale())
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
+        self.frozen: list[nn.Module] = []  # parts that work as in evaluation, also in training
         self.register_buffer("shift", -mean / std, persistent=False)
         self.register_buffer("scale", 1 / std, persistent=False)
 
     def forward(self, images: Tensor) -> Outputs:
         """Logits [B, C] and features [B, D] of images [B, 3, H, W] in [0, 1]."""
         images = torch.addcmul(self.shift, self._resized(images), self.scale)
-        features = self.backbone(images)
-        with torch.autocast(images.device.type, enabled=False):
+        return self.classify(self.backbone(images))
+
+    def classify(self, features: Tensor) -> Outputs:
+        """The same from what the backbone computes of images, [B, D]."""
+        with torch.autocast(features.device.type, enabled=False):
             features = self.projection(features.to(self.head.weight.dtype))
             return {"logits": self.head(features), "features": features}
+
+    def train(self, mode: bool = True) -> Self:
+        """As for any module, but for the frozen parts, which stay as in evaluation."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     def _resized(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
@@ -75,17 +87,18 @@ class Description:
     """D of its features."""
 
 
-def build(spec: ModelSpec, seed: int) -> Network:
+def build(spec: ModelSpec, seed: int, *, download: bool = True) -> Network:
     """A network with new weights, the same for the same spec and seed on every call.
 
     Leaves the global random generators as they were. A pretrained network gets its backbone's
-    weights from the zoo, and their mean and std go into the network's spec. Raises UsageError
-    for a spec that cannot be built, CheckpointError where weights cannot be fetched.
+    weights from the zoo, unless `download` is off, and their mean and std go into the network's
+    spec. Raises UsageError for a spec that cannot be built, CheckpointError where weights cannot
+    be fetched.
     """
     spec.check()
-    with _own_randomness(seed):
-        backbone = _backbone(spec, download=spec.pretrained)
-        if backbone.statistics is not None:
+    with own_randomness(seed):
+        backbone = _backbone(spec, download=spec.pretrained and download)
+        if backbone.statistics is not None and download:
             mean, std = backbone.statistics
             spec = replace(spec, mean=mean, std=std)
         return Network(spec, backbone)
@@ -97,8 +110,14 @@ def without_weights(spec: ModelSpec) -> Network:
     Leaves the global random generators as they were; UsageError for a spec that cannot be built.
     """
     spec.check()
-    with _own_randomness(0):
+    with own_randomness(0):
         return Network(spec, _backbone(spec, download=False))
+
+
+def backbone_of(spec: ModelSpec) -> Backbone:
+    """The layers of a network below its head, with arbitrary weights; errors as above."""
+    with own_randomness(0):
+        return _backbone(spec, download=False)
 
 
 def describe(network: Network) -> Description:
@@ -145,7 +164,7 @@ def _at_least(minimum: int, height: int, width: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
+def own_randomness(seed: int) -> Iterator[None]:
     """Draws from a CPU generator that starts at `seed`, and puts the old state back."""
     with torch.random.fork_rng(devices=[]):
         # not torch.manual_seed, which would seed the generators of every GPU too

@@ -11,6 +11,8 @@ for long tails has.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -24,6 +26,9 @@ _NARROW = (16, 16, 32, 64)
 
 _WIDE = (32, 64, 128, 256)
 """The same of the `x4` networks; their stem is twice, their stages four times as wide."""
+
+_PARTS = {"conv": "conv", "bn": "norm"}
+"""The stem's layers by the first letters of their usual names."""
 
 _DEPTHS = (8, 14, 20, 32, 44, 56, 110)
 
@@ -44,6 +49,24 @@ def backbone(name: str) -> Backbone:
     """The layers of one of `names()`, with fresh weights from the global generator."""
     depth, channels, convolve = _SHAPES[name]
     return Backbone(_ResNet(depth, channels, convolve=convolve), width=channels[-1])
+
+
+def renamed(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Tensors by the names in this file, where they have those of most other code.
+
+    The code of LDAM-DRW, BagofTricks-LT and mdistiller has `conv1`, `bn1`, `layer1.0.bn1`,
+    `shortcut` or `downsample`.
+    """
+    return {_renamed(name): tensor for name, tensor in tensors.items()}
+
+
+def _renamed(name: str) -> str:
+    stage = re.search(r"(^|\.)layer(\d)\.(\d+)\.", name)
+    if stage is None:
+        return re.sub(r"(^|\.)(conv|bn)1\.", lambda m: f"{m[1]}{_PARTS[m[2]]}.", name)
+    block = f"{name[: stage.start()]}{stage[1]}stages.{int(stage[2]) - 1}.{stage[3]}."
+    rest = re.sub(r"^bn(\d)\.", r"norm\1.", name[stage.end() :])
+    return block + re.sub(r"^downsample\.", "shortcut.", rest)
 
 
 class _ResNet(nn.Module):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import CheckpointError, UsageError
 from .backbone import Backbone
@@ -47,20 +49,64 @@ def backbone(name: str, *, pretrained: bool, download: bool) -> Backbone:
         minimum=max((facts.get("min_input_size") or (1,))[1:], default=1),
         exact=(height, width) if facts.get("fixed_input_size") else None,
         statistics=(tuple(facts["mean"]), tuple(facts["std"])) if pretrained else None,
+        classifier=facts["classifier"] if isinstance(facts.get("classifier"), str) else "",
     )
 
 
+def original(name: str, classes: int) -> nn.Module:
+    """A network that `exists` as timm builds it."""
+    network: nn.Module = _timm(name).create_model(name.removeprefix(PREFIX), num_classes=classes)
+    return network
+
+
+def pretrained_weights(name: str) -> dict[str, Tensor]:
+    """The state dict of timm's weights for a name; CheckpointError where it is not fetched."""
+    return _fetched(name).state_dict()
+
+
+def depths(layers: Any, *, coarse: bool) -> dict[str, int]:
+    """Place of every weight in the order of timm's groups of layers, from 0 for the stem."""
+    from timm.models import group_parameters
+
+    if not hasattr(layers, "group_matcher"):
+        return {name: 0 for name, _ in layers.named_parameters()}
+    matcher = layers.group_matcher(coarse=coarse)
+    found: dict[str, int] = group_parameters(layers, matcher, reverse=True)
+    return found
+
+
+def renamed(tensors: Mapping[str, Tensor], layers: nn.Module) -> Mapping[str, Tensor]:
+    """Tensors by timm's names and in its shapes, where it knows how they are called elsewhere.
+
+    So the original weights of DINOv2 or CLIP fit a vision transformer; those that timm knows
+    nothing about stay as they are.
+    """
+    convert = getattr(sys.modules[type(layers).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return tensors
+    try:
+        found: Mapping[str, Tensor] = convert(dict(tensors), layers)
+    except Exception:  # it is made for good files, and fails in every way on others
+        return tensors
+    return found
+
+
 def _layers(name: str, *, download: bool) -> nn.Module:
+    if download:
+        return _fetched(name, num_classes=0)
+    layers: nn.Module = _timm(name).create_model(name.removeprefix(PREFIX), num_classes=0)
+    return layers
+
+
+def _fetched(name: str, **options: Any) -> nn.Module:
     try:
         layers: nn.Module = _timm(name).create_model(
-            name.removeprefix(PREFIX), num_classes=0, pretrained=download
+            name.removeprefix(PREFIX), pretrained=True, **options
         )
     except (OSError, RuntimeError) as error:
-        if not download:
-            raise
         raise CheckpointError(
             f"The pretrained weights of {name} could not be fetched ({error}).",
-            "connect to the internet, or start without pretrained weights",
+            "connect to the internet, give --weights FILE, or start without pretrained weights",
         ) from error
     return layers
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from .backbone import Backbone
@@ -44,13 +46,33 @@ def backbone(name: str, *, pretrained: bool, download: bool) -> Backbone:
     weights = _models().get_model_weights(name).DEFAULT
     exact = _exact_size(name, weights if pretrained else None)
     layers = _layers(name, _arguments(name, exact, download=download), download=download)
+    classifier, width = _remove_classifier(layers)
     return Backbone(
         layers,
-        width=_remove_classifier(layers),
+        width=width,
         minimum=1 if name.startswith(_ANY_SIZE) else weights.meta["min_size"][0],
         exact=exact,
         statistics=_statistics(name, weights) if pretrained else None,
+        classifier=classifier,
     )
+
+
+def original(name: str, classes: int) -> nn.Module:
+    """A network of `names()` as torchvision builds it, in the shape of its pretrained weights."""
+    name = name.removeprefix(PREFIX)
+    exact = _exact_size(name, _models().get_model_weights(name).DEFAULT)
+    arguments = _arguments(name, exact, download=False)
+    network: nn.Module = _models().get_model(name, weights=None, num_classes=classes, **arguments)
+    return network
+
+
+def pretrained_weights(name: str) -> dict[str, Tensor]:
+    """The state dict of torchvision's default weights; CheckpointError where it is not fetched."""
+    bare = name.removeprefix(PREFIX)
+    exact = _exact_size(bare, _models().get_model_weights(bare).DEFAULT)
+    layers = _layers(bare, _arguments(bare, exact, download=True), download=True)
+    tensors: dict[str, Tensor] = layers.state_dict()
+    return tensors
 
 
 def _exact_size(name: str, weights: Any) -> tuple[int, int] | None:
@@ -73,13 +95,14 @@ def _arguments(name: str, exact: tuple[int, int] | None, *, download: bool) -> d
 def _layers(name: str, arguments: dict[str, Any], *, download: bool) -> Any:
     weights = "DEFAULT" if download else None
     try:
-        network = _models().get_model(name, weights=weights, **arguments)
+        with redirect_stdout(sys.stderr):  # where a download is told
+            network = _models().get_model(name, weights=weights, **arguments)
     except (OSError, RuntimeError) as error:
         if not download:
             raise
         raise CheckpointError(
             f"The pretrained weights of {PREFIX}{name} could not be fetched ({error}).",
-            "connect to the internet, or start without pretrained weights",
+            "connect to the internet, give --weights FILE, or start without pretrained weights",
         ) from error
     if name == "inception_v3":
         # its weights cannot be asked for without the auxiliary output
@@ -94,9 +117,9 @@ def _statistics(name: str, weights: Any) -> tuple[Channels, Channels]:
     return tuple(transforms.mean), tuple(transforms.std)
 
 
-def _remove_classifier(network: nn.Module) -> int:
+def _remove_classifier(network: nn.Module) -> tuple[str, int]:
     """Replaces the last linear layer, or the last convolution where there is none (SqueezeNet),
-    by the identity; returns the width of its input."""
+    by the identity; returns its name and the width of its input."""
     layers = [
         (path, layer)
         for path, layer in network.named_modules()
@@ -105,7 +128,7 @@ def _remove_classifier(network: nn.Module) -> int:
     linear = [(path, layer) for path, layer in layers if isinstance(layer, nn.Linear)]
     path, last = (linear or layers)[-1]
     network.set_submodule(path, nn.Identity())
-    return last.weight.shape[1]
+    return path, last.weight.shape[1]
 
 
 def _models() -> ModuleType:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..data import ImageSet
 from ..models import Network
+from ..training.features import Source
 from ..views.policy import Policy, to_float
 from ..views.reader import Request, read
 
@@ -29,18 +29,6 @@ class Features:
     def labels_of_views(self) -> Tensor:
         """Labels [R V] of the same."""
         return self.labels.repeat_interleave(self.values.shape[1])
-
-
-@dataclass(frozen=True)
-class Source:
-    """Training images by their features."""
-
-    labels: Tensor
-    """int64 [N], on the CPU."""
-    views: int | None
-    """Views of every image that there are; None for any number."""
-    of: Callable[[Tensor, Tensor], Tensor]
-    """Features [B, D] of the given views of rows, int64 [B] both, on some device."""
 
 
 def fixed(features: Features) -> Source:

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from ..errors import Diverged, command
 from ..events import Retrained
 from ..models.head import CosineHead, Head
+from ..training.features import Source
 from ..training.sampling import draw_epoch
-from .features import Source
 from .recipes import Retraining
 
 

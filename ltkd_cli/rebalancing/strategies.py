@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from ..events import Retrained
 from ..models.head import Head
-from .features import Features, Source
+from ..training.features import Source
+from .features import Features
 from .posthoc import (
     GRID,
     Sweep,

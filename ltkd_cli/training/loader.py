@@ -18,7 +18,7 @@ from ..outputs import Outputs
 from ..views.policy import Mixed, Policy, finish, render, to_float, view
 from ..views.reader import Reader, Request
 from ..views.steps.simclr_jitter import jitter
-from .sampling import Draws, batches_of, draw_epoch
+from .sampling import Draws, batches_of, draw_subset
 
 Item = TypeVar("Item")
 
@@ -60,11 +60,7 @@ class Loader:
         for cache in self.caches:
             cache.check_unchanged()
         labels, views = self.image_set.labels, self._view_counts()
-        if self.subset is None:
-            return draw_epoch(labels, sampler, seed, epoch, views)
-        own_views = None if views is None else views[self.subset]
-        sampled = draw_epoch(labels[self.subset], sampler, seed, epoch, own_views)
-        return Draws(self.subset[sampled.rows], sampled.views)
+        return draw_subset(labels, sampler, seed, epoch, views, self.subset)
 
     def batches(
         self, sampled: Draws, batch_size: int, start: int, epoch: int, epochs: int

@@ -18,6 +18,7 @@ from ..models import Network
 from ..outputs import Outputs
 from .averaging import update_average
 from .divergence import LossCheck
+from .features import FeatureLoader
 from .loader import Loader
 from .optimizer import build_optimizer
 from .recipe import Recipe
@@ -92,7 +93,7 @@ def begin(network: Network, method: Method, recipe: Recipe, device: torch.device
 
 def train(
     training: Training,
-    loader: Loader,
+    loader: Loader | FeatureLoader,
     recipe: Recipe,
     seed: int,
     precision: str,
@@ -171,9 +172,9 @@ def _batches_in_step(number: int, batches: int, accumulate: int) -> int:
 
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Gives every parameter the same learning rate."""
+    """Gives every parameter its share of the learning rate: all of it, but for layer decay."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)
 
 
 def _parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -2,42 +2,76 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..models import Network
+from ..models.stages import depths
 from .recipe import Recipe
 
 _BETA2 = 0.999
 """Of AdamW; torch's default, and DeiT's."""
+
+Group = dict[str, Any]
+"""Parameters, and what holds for them alone."""
 
 
 def build_optimizer(network: nn.Module, method: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser over all parameters of the network and of the method.
 
     SGD decays every parameter, as the code of the papers does that train with it. AdamW leaves
-    out those of one dimension, the scales and shifts of norms and all biases, as DeiT does.
+    out those of one dimension, the scales and shifts of norms and all biases, as DeiT does. What
+    is frozen is left out. With layer decay, each group has its share of the learning rate.
     """
-    parameters = [*chain(network.parameters(), method.parameters())]
+    groups = list(_by_layer(network, method, recipe.layer_decay))
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
-            parameters,
+            groups,
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay,
             fused=True,
         )
-    groups: list[dict[str, Any]] = [
-        {"params": [one for one in parameters if one.ndim > 1]},
-        {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
-    ]
     return torch.optim.AdamW(
-        groups,
+        [part for group in groups for part in _by_dimension(group)],
         lr=recipe.learning_rate,
         betas=(recipe.momentum, _BETA2),
         weight_decay=recipe.weight_decay,
         fused=True,
     )
+
+
+def _by_layer(network: nn.Module, method: nn.Module, decay: float) -> Iterable[Group]:
+    """All that is trained, from the layer below to the head; in one group without layer decay.
+
+    A layer's share of the learning rate is decay^d, where d layers lie between it and the output.
+
+    Source: Bao et al., "BEiT", ICLR 2022 (arXiv:2106.08254); Clark et al., "ELECTRA", ICLR 2020
+    (arXiv:2003.10555).
+    """
+    rest = [one for one in method.parameters() if one.requires_grad]
+    named = {name: one for name, one in network.named_parameters() if one.requires_grad}
+    if decay == 1:
+        yield {"params": [*named.values(), *rest]}
+        return
+    assert isinstance(network, Network)
+    depth_of = {f"backbone.{name}": d for name, d in depths(network, coarse=False).items()}
+    top = max(depth_of.values()) + 1
+    for depth in range(top):
+        layer = [one for name, one in named.items() if depth_of.get(name, top) == depth]
+        if layer:
+            yield {"params": layer, "share": decay ** (top - depth)}
+    head = [one for name, one in named.items() if name not in depth_of]
+    yield {"params": [*head, *rest], "share": 1.0}
+
+
+def _by_dimension(group: Group) -> Iterable[Group]:
+    """The group without the parameters of one dimension, and those without weight decay."""
+    parameters = group["params"]
+    yield {**group, "params": [one for one in parameters if one.ndim > 1]}
+    flat = [one for one in parameters if one.ndim <= 1]
+    yield {**group, "params": flat, "weight_decay": 0.0}

@@ -33,6 +33,11 @@ class Recipe:
     weight_decay: Annotated[
         float, "weight decay: of every parameter in sgd, in adamw not of norms and biases"
     ] = 2e-4
+    layer_decay: Annotated[
+        float,
+        "factor of the learning rate from each layer to the one below it, the head having all of "
+        "it, for fine-tuning; 1 for none",
+    ] = 1.0
     schedule: Annotated[str, "learning rate after the warm-up: step, cosine or constant"] = "step"
     milestones: Annotated[
         tuple[float, ...], "shares of the training after which step multiplies by --decay"
@@ -108,6 +113,13 @@ PRESETS: dict[str, Recipe] = {
         epochs=300, batch_size=256, optimizer="adamw", learning_rate=2.5e-4, weight_decay=0.05,
         schedule="cosine", warmup_epochs=5, warmup_start=0.004,
     ),
+    "fine-tune": Recipe(
+        epochs=100, batch_size=256, optimizer="adamw", learning_rate=5e-4, weight_decay=0.05,
+        layer_decay=0.65, schedule="cosine", warmup_epochs=5, warmup_start=0.1,
+    ),
+    "frozen-head": Recipe(
+        epochs=30, batch_size=512, learning_rate=0.2, weight_decay=5e-4, schedule="cosine"
+    ),
 }  # fmt: skip
 """Named recipes; every field can be overridden."""
 
@@ -122,6 +134,10 @@ SOURCES = {
     "(arXiv:2007.10740), Nesterov's momentum after Wang et al., ICLR 2021 (arXiv:2010.01809)",
     "imagenet-lt": "Kang et al., ICLR 2020 (arXiv:1910.09217): 512 images at rate 0.2, halved",
     "adamw": "Touvron et al., ICML 2021 (arXiv:2012.12877), DeiT: 512 images at rate 5e-4, halved",
+    "fine-tune": "He et al., CVPR 2022 (arXiv:2111.06377), MAE: its code for ViT-B, 1,024 images "
+    "at rate 2e-3, in proportion",
+    "frozen-head": "for --freeze; rate, batch and weight decay of cRT, Kang et al., ICLR 2020 "
+    "(arXiv:1910.09217), three times as long",
 }
 """Where each preset comes from."""
 
@@ -154,6 +170,7 @@ def check(recipe: Recipe) -> None:
     _require(recipe.learning_rate > 0, "learning_rate", "must be above 0")
     _require(recipe.warmup_start > 0, "warmup_start", "must be above 0")
     _require(recipe.warmup_start <= 1, "warmup_start", "must not be above 1")
+    _require(0 < recipe.layer_decay <= 1, "layer_decay", "must be above 0 and not above 1")
     for name in ("momentum", "average_decay"):
         _require(0 <= getattr(recipe, name) < 1, name, "must be at least 0 and below 1")
     for name in ("weight_decay", "clip_norm", "mixup", "cutmix", "warmup_epochs", "decay"):

@@ -58,6 +58,22 @@ def draw_epoch(
     return Draws(rows, views)
 
 
+def draw_subset(
+    labels: Tensor,
+    sampler: str,
+    seed: int,
+    epoch: int,
+    view_counts: Tensor | None,
+    subset: Tensor | None,
+) -> Draws:
+    """The same from the rows in `subset` int64 [M], as many as these are; None for all."""
+    if subset is None:
+        return draw_epoch(labels, sampler, seed, epoch, view_counts)
+    own_views = None if view_counts is None else view_counts[subset]
+    sampled = draw_epoch(labels[subset], sampler, seed, epoch, own_views)
+    return Draws(subset[sampled.rows], sampled.views)
+
+
 def _class_balanced(labels: Tensor, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
     """N rows, every class once a round in shuffled order, and how often each came before.
 

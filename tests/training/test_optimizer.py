@@ -10,8 +10,9 @@ from ltkd_cli.events import Step
 from ltkd_cli.methods.ce import CrossEntropy
 from ltkd_cli.methods.contract import Task
 from ltkd_cli.models import ModelSpec
+from ltkd_cli.models.stages import freeze
 from ltkd_cli.training.loader import open_loader
-from ltkd_cli.training.loop import begin, train
+from ltkd_cli.training.loop import _set_learning_rate, begin, train
 from ltkd_cli.training.optimizer import build_optimizer
 from ltkd_cli.training.recipe import Recipe
 from ltkd_cli.views.policy import Policy
@@ -101,3 +102,57 @@ def test_with_drop_last_an_epoch_has_whole_batches_only(digits):
         recipe = Recipe(epochs=1, batch_size=64, drop_last=drop_last)
         seen[drop_last] = steps(start(digits, recipe), digits, recipe)[-1].images
     assert seen == {False: images, True: images // 64 * 64}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_layer_decay_gives_each_stage_its_share_of_the_rate(optimizer):
+    network = models.build(ModelSpec("resnet8", 3, mean=(0, 0, 0), std=(1, 1, 1)), seed=0)
+    recipe = Recipe(epochs=1, optimizer=optimizer, learning_rate=0.1, layer_decay=0.5)
+    found = build_optimizer(network, nn.Linear(2, 1), recipe)
+    share_of = {p: group["share"] for group in found.param_groups for p in group["params"]}
+    named = dict(network.named_parameters())
+    assert share_of[named["head.weight"]] == share_of[named["head.bias"]] == 1
+    assert share_of[named["backbone.stages.2.0.conv1.weight"]] == 0.5
+    assert share_of[named["backbone.stages.0.0.norm2.bias"]] == 0.125
+    assert share_of[named["backbone.conv.weight"]] == 0.0625
+    assert len(share_of) == len(named) + 2
+
+
+def test_layer_decay_of_a_transformer_goes_by_blocks_as_in_beit():
+    pytest.importorskip("timm")
+    network = models.build(ModelSpec("timm/test_vit", 3, mean=(0, 0, 0), std=(1, 1, 1)), seed=0)
+    recipe = Recipe(epochs=1, optimizer="adamw", layer_decay=0.5)
+    found = build_optimizer(network, nn.Module(), recipe)
+    share_of = {p: group["share"] for group in found.param_groups for p in group["params"]}
+    named = dict(network.named_parameters())
+    blocks = len(network.backbone.blocks)
+    for number in range(blocks):
+        weight = named[f"backbone.blocks.{number}.attn.qkv.weight"]
+        assert share_of[weight] == 0.5 ** (blocks - number)
+    assert share_of[named["backbone.pos_embed"]] == 0.5 ** (blocks + 1)
+    assert share_of[named["head.weight"]] == 1
+
+
+def test_in_a_step_each_layer_moves_by_its_share():
+    """Gradients of 1 and plain SGD: what a weight loses is its learning rate."""
+    network = models.build(ModelSpec("resnet8", 3, mean=(0, 0, 0), std=(1, 1, 1)), seed=0)
+    recipe = Recipe(epochs=1, learning_rate=0.1, momentum=0, weight_decay=0, layer_decay=0.5)
+    optimizer = build_optimizer(network, nn.Module(), recipe)
+    _set_learning_rate(optimizer, 0.2)
+    before = {name: one.detach().clone() for name, one in network.named_parameters()}
+    for one in network.parameters():
+        one.grad = torch.ones_like(one)
+    optimizer.step()
+    lost = {
+        name: float((before[name] - p.detach()).mean()) for name, p in network.named_parameters()
+    }
+    assert lost["head.weight"] == pytest.approx(0.2)
+    assert lost["backbone.stages.1.0.conv1.weight"] == pytest.approx(0.05)
+
+
+def test_what_is_frozen_is_not_trained():
+    network = models.build(ModelSpec("resnet8", 3, mean=(0, 0, 0), std=(1, 1, 1)), seed=0)
+    freeze(network)
+    found = build_optimizer(network, nn.Module(), Recipe(epochs=1, layer_decay=0.5))
+    trained = [one for group in found.param_groups for one in group["params"]]
+    assert {*map(id, trained)} == {*map(id, network.head.parameters())}

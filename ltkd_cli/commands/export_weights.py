@@ -1,0 +1,158 @@
+"""`export-logits --weights FILE`: a teacher that is no run, but a network with its own weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import devices, models
+from ..data import Data, DataSpec, load
+from ..data.decoded import Progress
+from ..errors import DataMismatch, command
+from ..events import Event, ExportBegins, Facts, Note, Warned
+from ..inference import evaluate, export
+from ..metrics import Scores
+from ..models.weights import Weights, fetch, read, whole_network
+from ..splits import SPLITS
+from ..views.policy import VIEW_VERSION, Policy
+from .caches import UNKNOWN
+from .checks import how_kept, refuse_chance
+from .export import ExportSettings, check_target, fill, is_there, layout_of, policy_and_views, slug
+from .initial import introduce
+from .settings import with_images
+
+MAX_NAME = 60
+"""Letters of a network and a file in the name of a cache."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a network's weights come from: a file, or its zoo."""
+
+    model: str
+    """Empty where a file of ltkd's says so itself."""
+    file: Path | None = None
+
+    def weights(self) -> Weights:
+        """The weights themselves; errors as for `models.weights.read` and `fetch`."""
+        return fetch(self.model) if self.file is None else read(self.file, self.model)
+
+
+def export_weights(
+    source: Source,
+    images: dict[str, Any],
+    settings: ExportSettings,
+    progress: Progress | None = None,
+) -> Generator[Event, None, Path]:
+    """Writes the cache of a network with its own weights and head; the return value is its path.
+
+    `images` are fields of a DataSpec. Besides the errors of `export_logits`: DataMismatch where
+    the head is for other classes, CheckpointError for weights that are not of this network.
+    """
+    device = devices.open_device(settings.device)
+    precision = devices.choose_precision(settings.precision, device)
+    weights = source.weights()
+    yield from introduce(weights)
+    data = load(with_images(DataSpec(), images), progress)
+    yield from how_kept(data)
+    yield from map(Warned, data.warnings)
+    network = whole_network(weights, data.mean, data.std).to(device)
+    _check_classes(weights, data)
+    policy, views = policy_and_views(data.views, settings)
+    path = settings.output or Path(_name(weights, policy, views))
+    check_target(path, replace=settings.replace)
+    counts = data.train.class_counts()
+    scores = evaluate(network, data.test, data.groups, counts, device, policy=policy)
+    yield Facts(weights.source, (("test accuracy", _in_words(scores)),))
+    yield from refuse_chance(
+        weights.source, scores.as_dict(), len(counts),
+        "are its outputs in the order of the classes? To insist: --force", settings.replace,
+    )  # fmt: skip
+    layout = layout_of(data, views, network.width if settings.features else 0, settings.dtype)
+    attributes = _attributes(weights, data, network, policy, scores, (device.type, precision))
+    if not settings.replace and is_there(path, layout, attributes):
+        yield Note(f"{path} exists already, with the same teacher, images, views and settings")
+        return path
+    yield ExportBegins(
+        path=str(path),
+        run=weights.source,
+        image_set=data.name,
+        images=layout.rows,
+        views=views,
+        precision=precision,
+        device=devices.describe(device),
+    )
+    yield from fill(
+        path, layout, attributes, settings.replace,
+        lambda writer: export(network, data.train, policy, writer, device, precision),
+    )  # fmt: skip
+    return path
+
+
+def _check_classes(weights: Weights, data: Data) -> None:
+    """DataMismatch unless the head is for as many classes as the images have."""
+    wanted = len(data.train.class_names)
+    if weights.classes == wanted:
+        return
+    file = ["--pretrained"] if weights.source == weights.model else ["--weights", weights.source]
+    raise DataMismatch(
+        f"The head of {weights.source} is for {weights.classes:,} classes, and {data.name} has "
+        f"{wanted:,}.",
+        command(
+            *("teach", "--model", weights.model, *file, "--freeze"),
+            remark=f"for a head of one's own; or give weights whose head has {wanted:,} classes",
+        ),
+    )
+
+
+def _name(weights: Weights, policy: Policy, views: int) -> str:
+    """The name of a cache that belongs to no run: network, file, policy and views."""
+    stem = "pretrained" if weights.source == weights.model else Path(weights.source).stem
+    parts = f"{weights.model.rpartition('/')[2]}-{stem}"[:MAX_NAME]
+    plain = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in parts)
+    return f"cache-{plain}-{slug(policy)}-{views}.h5"
+
+
+def _in_words(scores: Scores) -> str:
+    found = scores.accuracies()
+    return ", ".join(f"{name} {found[name]:.1%}" for name in SPLITS if found.get(name) is not None)
+
+
+def _attributes(
+    weights: Weights,
+    data: Data,
+    network: models.Network,
+    policy: Policy,
+    scores: Scores,
+    computed: tuple[str, str],
+) -> dict[str, Any]:
+    """All that the cache says; `computed` are device and precision."""
+    spec = dataclasses.asdict(network.spec)
+    return {
+        "image_set": data.name,
+        "fingerprint": data.train.fingerprint,
+        "class_names": list(data.train.class_names),
+        "class_counts": data.train.class_counts(),
+        "data_spec": dataclasses.asdict(data.spec),
+        "groups": dataclasses.asdict(data.groups),
+        "view_policy": policy.name,
+        "view_seed": policy.seed,
+        "view_version": VIEW_VERSION,
+        "teacher_run": "",
+        "teacher_sha256": weights.sha256,
+        "teacher_model": spec,
+        "teacher_method": UNKNOWN,
+        "teacher_weights": weights.record(),
+        "teacher_classes": [],
+        "teacher_recipe": {},
+        "teacher_setting": {"weights": weights.sha256, "part": weights.matched.part, "model": spec},
+        "teacher_scores": scores.as_dict(),
+        "test_split": data.test.split,
+        "test_fingerprint": data.test.fingerprint,
+        "autocast": computed[1],
+        "device": computed[0],
+        "policy": policy.as_json(),
+    }

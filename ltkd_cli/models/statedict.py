@@ -1,0 +1,254 @@
+"""State dicts that other programs wrote, and what in them belongs to a network.
+
+Wrappers (`state_dict`, `model`) and prefixes (`module.`, `backbone.`) are understood by what is in
+them: the part and the prefix are taken under which most names of the network are found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import re
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as from_safetensors
+from torch import Tensor
+
+from ..errors import CheckpointError
+from ..files import read_regular
+
+StateDict = Mapping[str, Tensor]
+
+PREFERRED = (
+    *("state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model_state"),
+    *("model", "network", "net", "teacher", "student"),
+)
+"""Parts of a file, the one to take first where several fit equally well."""
+
+HEADS = ("head", "fc", "classifier", "linear", "head.fc")
+"""What the last layer is called, where the network's own library does not call it so."""
+
+MAX_DEPTH = 3
+"""Of dictionaries within one another."""
+
+_ZIP = b"PK\x03\x04"
+
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    *(SafetensorError, RuntimeError, ValueError, TypeError, AttributeError, LookupError),
+    *(ArithmeticError, EOFError, AssertionError, OSError),
+)
+"""What the libraries raise for contents that are no tensors; OSError for odd archives."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """All tensors of a weight file, and the bytes they came from."""
+
+    path: Path
+    sha256: str
+    parts: dict[str, StateDict]
+    """State dicts by the names that lead to them, as `checkpoint.state_dict`; often one, ``."""
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Tensors of a state dict by the names of a network's backbone, and its head."""
+
+    part: str
+    prefix: str
+    backbone: dict[str, Tensor]
+    head: dict[str, Tensor]
+    """`weight` [C, D] and `bias` [C] of a linear head; empty where there is none."""
+    ignored: tuple[str, ...]
+    """Modules that the network does not have, as `projector`."""
+
+
+def read(path: Path) -> WeightFile:
+    """The tensors in a safetensors file, or in one of torch.save; nothing in it is executed.
+
+    CheckpointError where it cannot be read, or holds no tensors.
+    """
+    try:
+        data = read_regular(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"There is no weight file {path}.", "--weights FILE") from None
+    except OSError as error:
+        raise CheckpointError(
+            f"The weight file {path} cannot be read: {error.strerror}.", "--weights FILE"
+        ) from error
+    parts = _parts(_parsed(path, data))
+    if not parts:
+        raise CheckpointError(
+            f"{path} holds no tensors by name.",
+            "a file of torch.save(network.state_dict(), FILE), or of safetensors",
+        )
+    return WeightFile(path, hashlib.sha256(data).hexdigest(), parts, data)
+
+
+def match(
+    file: WeightFile,
+    expected: StateDict,
+    width: int,
+    classifiers: Sequence[str] = (),
+    rename: Callable[[StateDict], StateDict] = lambda tensors: tensors,
+) -> Matched:
+    """What the file holds for a backbone with the tensors `expected` and D = `width` features.
+
+    `classifiers` are names of its library's last layer, `rename` gives tensors the names and
+    shapes of that library. CheckpointError names the tensor that is missing, of another shape,
+    not finite, or too many.
+    """
+    candidates = [
+        (name, tensors) for name, given in file.parts.items() for tensors in (given, rename(given))
+    ]
+    name, best = max(candidates, key=lambda one: _fit(one[0], one[1], expected))
+    prefix = _prefix(best, expected)
+    found = {key.removeprefix(prefix): one for key, one in best.items() if key.startswith(prefix)}
+    _check(file.path, found, expected)
+    head = _head(best, prefix, (*classifiers, *HEADS), width)
+    backbone = {key: found.get(key, value) for key, value in expected.items()}
+    _check_finite(file.path, {**backbone, **{f"head.{key}": t for key, t in head.items()}})
+    known = {_module(key) for key in expected} | {_module(key) for key in classifiers} | {*HEADS}
+    ignored = dict.fromkeys(_module(key) for key in found if key not in expected)
+    others = tuple(each for each in ignored if each not in known)
+    return Matched(name, prefix, backbone, head, others)
+
+
+def _parsed(path: Path, data: bytes) -> Any:
+    """What is in the bytes of a file, whatever its name ends in."""
+    try:
+        if data[8:9] == b"{":
+            return from_safetensors(data)
+        if data.startswith(_ZIP) and zipfile.ZipFile(io.BytesIO(data)).testzip():
+            raise ValueError("damaged")  # torch does not compare the archive's checksums
+        with warnings.catch_warnings(action="ignore"):  # torch's advice on files of other kinds
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        needed = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"Python objects ({needed[1]})" if needed else "something else than tensors"
+        raise CheckpointError(
+            f"{path} holds {what}, and only tensors, numbers and texts are read from it.",
+            "if you trust the file, load it in Python and save its state dict alone: "
+            "torch.save(network.state_dict(), 'weights.pt')",
+        ) from error
+    except _UNREADABLE as error:
+        raise CheckpointError(
+            f"{path} is neither a whole safetensors file nor one of torch.save.",
+            "a file of torch.save(network.state_dict(), FILE), or of safetensors",
+        ) from error
+
+
+def _parts(value: Any, name: str = "", depth: int = 0) -> dict[str, StateDict]:
+    """Every dictionary within `value` that has tensors, by the names that lead to it."""
+    if not isinstance(value, Mapping) or depth > MAX_DEPTH:
+        return {}
+    named = {key: one for key, one in value.items() if isinstance(key, str)}
+    tensors = {key: one.detach() for key, one in named.items() if _is_plain(one)}
+    found: dict[str, StateDict] = {name: tensors} if tensors else {}
+    for key, one in named.items():
+        found |= _parts(one, f"{name}.{key}" if name else key, depth + 1)
+    return found
+
+
+def _is_plain(value: object) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_quantized
+        and not value.is_complex()
+    )
+
+
+def _fit(name: str, tensors: StateDict, expected: StateDict) -> tuple[int, int]:
+    """How many expected names a part has, and how usual the part is; more is better."""
+    prefix = _prefix(tensors, expected)
+    hits = sum(prefix + key in tensors for key in expected)
+    last = name.rpartition(".")[2]
+    return hits, -PREFERRED.index(last) if last in PREFERRED else -len(PREFERRED)
+
+
+def _prefix(names: Iterable[str], expected: StateDict) -> str:
+    """What stands before most of the expected names, with its dot; the shortest of several."""
+    counts: Counter[str] = Counter()
+    for name in names:
+        start = 0
+        while True:
+            if name[start:] in expected:
+                counts[name[:start]] += 1
+            start = name.find(".", start) + 1
+            if not start:
+                break
+    return max(counts, key=lambda prefix: (counts[prefix], -len(prefix)), default="")
+
+
+def _check(path: Path, found: StateDict, expected: StateDict) -> None:
+    hint = "--model with the network that the weights are of"
+    needed = [key for key in expected if not _may_be_absent(key)]
+    missing = [key for key in needed if key not in found]
+    if missing:
+        part = "all" if len(missing) == len(needed) else f"{len(missing)} of the {len(needed)}"
+        raise CheckpointError(
+            f"{path} lacks {part} tensors of the network, the first of them {missing[0]}.", hint
+        )
+    for key, value in expected.items():
+        if key in found and found[key].shape != value.shape:
+            raise CheckpointError(
+                f"In {path} tensor {key} has shape {[*found[key].shape]} instead of "
+                f"{[*value.shape]}.",
+                hint,
+            )
+    modules = {_module(key) for key in expected}
+    surplus = [key for key in found if key not in expected and _module(key) in modules]
+    surplus = [key for key in surplus if not _is_head(key)]
+    if surplus:
+        raise CheckpointError(
+            f"{path} has tensors that the network lacks, the first of them {surplus[0]}.", hint
+        )
+
+
+def _check_finite(path: Path, tensors: StateDict) -> None:
+    for key, value in tensors.items():
+        if value.is_floating_point() and not bool(value.float().isfinite().all()):
+            raise CheckpointError(
+                f"In {path} tensor {key} holds numbers that are not finite.",
+                "another file; this one is of a training that failed, or is damaged",
+            )
+
+
+def _head(tensors: StateDict, prefix: str, names: Sequence[str], width: int) -> dict[str, Tensor]:
+    """Weight and bias of a last layer, which may stand beside the backbone or in it."""
+    parts = prefix.split(".")[:-1]
+    outer = [".".join([*parts[:n], ""]) for n in range(len(parts), -1, -1)]
+    for before in outer:
+        for name in names:
+            weight = tensors.get(f"{before}{name}.weight")
+            if weight is None or weight.ndim != 2 or weight.shape[1] != width:
+                continue
+            bias = tensors.get(f"{before}{name}.bias", torch.zeros(len(weight)))
+            if bias.shape == weight.shape[:1]:
+                return {"weight": weight, "bias": bias}
+    return {}
+
+
+def _is_head(key: str) -> bool:
+    return key.rpartition(".")[0] in HEADS
+
+
+def _may_be_absent(key: str) -> bool:
+    """Counts of batches, which PyTorch before 0.4.1 did not write and evaluation does not use."""
+    return key.endswith("num_batches_tracked")
+
+
+def _module(key: str) -> str:
+    return key.partition(".")[0]

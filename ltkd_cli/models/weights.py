@@ -1,0 +1,189 @@
+"""Networks with weights that were made elsewhere: from a file, or the zoo's with their head."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from ..errors import CheckpointError, UsageError, command
+from . import checkpoint, resnet, statedict, timm_zoo, torchvision_zoo
+from .network import Network, backbone_of, build, own_randomness
+from .spec import Channels, ModelSpec
+from .statedict import Matched, StateDict, WeightFile
+
+TOLERANCE = 1e-3
+"""Of the largest logit, by which two ways of computing the same network may differ."""
+
+_SMALLEST = 32
+"""Pixels along a side of the images that two networks are compared on."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of one network, from a file or fetched from its zoo."""
+
+    model: str
+    source: str
+    """Path of the file, or the name of the network in its zoo."""
+    sha256: str
+    """Of the file; where they were fetched, of the same tensors as safetensors."""
+    matched: Matched
+    statistics: tuple[Channels, Channels] | None
+    """Mean and std of the images that they expect; None where those of the data set apply."""
+    pretrained: bool
+    """Whether the layers have the shape of the zoo's pretrained network."""
+    own: Network | None = None
+    """The whole network, where ltkd wrote the file."""
+
+    @property
+    def classes(self) -> int:
+        """Of the head; 0 where there is none."""
+        return len(self.matched.head.get("weight", ()))
+
+    def record(self) -> dict[str, str]:
+        """Where they came from, for a cache."""
+        found = {"source": Path(self.source).name, "sha256": self.sha256}
+        return {**found, "part": self.matched.part, "prefix": self.matched.prefix}
+
+
+def read(path: Path, model: str) -> Weights:
+    """The weights in a file, matched with a network; an empty `model` is what ltkd's file says.
+
+    UsageError for a network that does not exist, CheckpointError for a file that cannot be read
+    or is not of this network.
+    """
+    file = statedict.read(path)
+    own = checkpoint.load(path, file.data) if checkpoint.is_own(file.data) else None
+    if own is not None:
+        return _of_own(file, own, model)
+    if not model:
+        raise UsageError(
+            f"{path} does not say which network its weights are of.",
+            "--model torchvision/NAME, timm/NAME or a name such as resnet32",
+        )
+    return _matched(file, model)
+
+
+def fetch(model: str) -> Weights:
+    """The zoo's weights of a network with their head; errors as for `read`."""
+    backbone_of(replace(_blank(model), pretrained=True))  # UsageError for one that does not exist
+    zoo = torchvision_zoo if model.startswith(torchvision_zoo.PREFIX) else timm_zoo
+    tensors = {name: one.contiguous() for name, one in zoo.pretrained_weights(model).items()}
+    digest = hashlib.sha256(to_safetensors({n: one.clone() for n, one in tensors.items()}))
+    return _matched(WeightFile(Path(model), digest.hexdigest(), {"": tensors}, b""), model)
+
+
+def whole_network(weights: Weights, mean: Channels, std: Channels) -> Network:
+    """The network with the head that its weights bring along, on the CPU.
+
+    Mean and std are those of the data set, for weights that expect no others. CheckpointError where
+    they have no head, or where the network's own library computes other logits from them.
+    """
+    if weights.own is not None:
+        return weights.own
+    head = weights.matched.head
+    if not head:
+        raise CheckpointError(
+            f"{weights.source} has no linear head for the features of {weights.model}: it holds a "
+            "backbone alone, or ends in something else.",
+            command("teach", "--model", weights.model, "--weights", weights.source, "--freeze"),
+        )
+    spec = ModelSpec(weights.model, weights.classes, mean=mean, std=std)
+    network = network_with(spec, weights, seed=0)
+    network.head.load_state_dict(head)
+    if weights.pretrained:
+        _check_original(weights, network)
+    return network
+
+
+def network_with(spec: ModelSpec, weights: Weights, seed: int) -> Network:
+    """A network with these weights in its backbone, and a new head that follows from the seed.
+
+    The spec says all else; the images are normalised as the weights expect it.
+    """
+    mean, std = weights.statistics or (spec.mean, spec.std)
+    spec = replace(spec, mean=mean, std=std, pretrained=weights.pretrained)
+    network = build(spec, seed, download=False)
+    network.backbone.load_state_dict(weights.matched.backbone)
+    return network
+
+
+def _of_own(file: WeightFile, own: Network, model: str) -> Weights:
+    spec = own.spec
+    if model and model != spec.name:
+        raise CheckpointError(
+            f"{file.path} holds weights of {spec.name}, not of {model}.", f"--model {spec.name}"
+        )
+    backbone = own.backbone.state_dict()
+    matched = Matched("", "backbone.", backbone, own.head.state_dict(), ())
+    statistics = (spec.mean, spec.std)
+    return Weights(
+        spec.name, str(file.path), file.sha256, matched, statistics, spec.pretrained, own
+    )
+
+
+def _matched(file: WeightFile, model: str) -> Weights:
+    spec = _blank(model)
+    parts = backbone_of(spec)
+
+    def rename(tensors: StateDict) -> StateDict:
+        if model.startswith(timm_zoo.PREFIX):
+            return timm_zoo.renamed(tensors, parts.layers)
+        return tensors if spec.pretrained else resnet.renamed(tensors)
+
+    names = (parts.classifier,) if parts.classifier else ()
+    expected = parts.layers.state_dict()
+    matched = statedict.match(file, expected, parts.width, names, rename)
+    return Weights(model, str(file.path), file.sha256, matched, parts.statistics, spec.pretrained)
+
+
+def _blank(model: str, classes: int = 1) -> ModelSpec:
+    """A spec of the network in the shape of its zoo's pretrained weights, if it has a zoo."""
+    zeros, ones = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    pretrained = model not in resnet.names()
+    return ModelSpec(model, classes, mean=zeros, std=ones, pretrained=pretrained)
+
+
+def _check_original(weights: Weights, network: Network) -> None:
+    """CheckpointError unless the library's own network computes the same from these weights.
+
+    Some networks do more behind their features than one linear layer.
+    """
+    original = _original(weights, network)
+    side = max(network.minimum, _SMALLEST)
+    height, width = network.exact or (side, side)
+    images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(), own_randomness(0):
+        logits = network.eval().head(network.backbone(images))
+        wanted = original.eval()(images) if original is not None else None
+    network.train()
+    if not (isinstance(wanted, Tensor) and _close(logits, wanted)):
+        raise CheckpointError(
+            f"{weights.model} ends in more than one linear layer, so its own head cannot be used.",
+            command("teach", "--model", weights.model, "--weights", weights.source, "--freeze"),
+        )
+
+
+def _close(logits: Tensor, wanted: Tensor) -> bool:
+    """Whether both are the logits of one network, as far as rounding goes."""
+    if logits.shape != wanted.shape:
+        return False
+    return bool((logits - wanted).abs().max() <= TOLERANCE * (1 + wanted.abs().max()))
+
+
+def _original(weights: Weights, network: Network) -> torch.nn.Module | None:
+    """The library's own network with the weights; None where it has others besides."""
+    name, classifier = weights.model, backbone_of(_blank(weights.model)).classifier
+    zoo = torchvision_zoo if name.startswith(torchvision_zoo.PREFIX) else timm_zoo
+    original = zoo.original(name, weights.classes)
+    head = {f"{classifier}.{key}": one for key, one in weights.matched.head.items()}
+    missing, unexpected = original.load_state_dict(
+        {**weights.matched.backbone, **head}, strict=False
+    )
+    surplus = [each for each in unexpected if each != f"{classifier}.bias"]
+    return None if missing or surplus or not classifier else original

@@ -1,0 +1,162 @@
+"""A teacher that is no run: its weights come from a file."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from driving import datasets, refused
+from foreign_weights import NETWORK, in_zoo, unreachable, write
+
+from ltkd_cli import models
+from ltkd_cli.cache import Cache, CacheWriter
+from ltkd_cli.commands.identity import setting_of
+from ltkd_cli.data import DataSpec, load
+from ltkd_cli.inference import predict
+from ltkd_cli.models.weights import read, whole_network
+from ltkd_cli.runs import find
+
+TINY = ("--model", "resnet8", "--epochs", 1, "--evaluate-every", 0)
+CPU = torch.device("cpu")
+RUN = "0001-teach-ce-resnet8"
+
+
+@pytest.fixture
+def weights(empty):
+    write("w.pt")
+    return ("--model", NETWORK, "--weights", "w.pt")
+
+
+def test_its_outputs_are_those_of_the_network_and_its_scores_are_known(ltkd, weights):
+    said = ltkd("export-logits", *weights, "--views", 1, "--dtype", "float32")
+    assert said.code == 0
+    assert "test accuracy" in said.err
+    assert "state_dict" in said.err
+    (made,) = Path().glob("*.h5")
+    assert made.name in said.err.splitlines()[-1]
+    cache, data = Cache.open(made), load(DataSpec())
+    network = whole_network(read(Path("w.pt"), NETWORK), data.mean, data.std)
+    torch.testing.assert_close(cache.tensor("logits"), predict(network, data.train, CPU))
+    held = cache.attributes
+    assert held["teacher_method"] == "unknown"
+    assert held["teacher_sha256"] == models.weights_sha256("w.pt")
+    assert held["teacher_weights"]["part"] == "state_dict"
+    assert held["teacher_scores"]["all"]["images"] == len(data.test.labels)
+
+
+@pytest.mark.parametrize("method", ["kd", "dive", "bkd", "feature"])
+def test_students_learn_from_it_with_a_warning_that_nobody_knows_its_method(ltkd, weights, method):
+    assert ltkd("export-logits", *weights, "--views", 1, "-o", "c.h5").code == 0
+    said = ltkd("distill", "--method", method, *TINY, "--cache", "c.h5")
+    assert said.code == 0
+    assert "is not known" in said.err
+    assert ltkd("eval").code == 0
+
+
+def test_caches_of_other_weights_are_teachers_of_another_setting(ltkd, weights):
+    write("other.pt", seed=1)
+    for name in ("w", "other"):
+        own = (*weights[:3], f"{name}.pt", "--views", 1, "-o", f"{name}.h5")
+        assert ltkd("export-logits", *own).code == 0
+        for seed in (0, 1):
+            run = ("--name", f"{name}-{seed}", "--seed", seed)
+            assert ltkd("distill", "--method", "kd", *TINY, "--cache", f"{name}.h5", *run).code == 0
+    settings = {each: setting_of(find(Path("runs"), each)) for each in ("w-0", "w-1", "other-0")}
+    assert settings["w-0"] == settings["w-1"] != settings["other-0"]
+
+
+def test_the_same_export_again_is_there_already_and_another_is_refused(ltkd, weights):
+    first = ltkd("export-logits", *weights, "--views", 1, "-o", "c.h5")
+    before = datasets("c.h5")
+    again = ltkd("export-logits", *weights, "--views", 1, "-o", "c.h5")
+    assert (first.code, again.code) == (0, 0)
+    assert "exists already" in again.err
+    write("w.pt", seed=1)
+    said = ltkd("export-logits", *weights, "--views", 1, "-o", "c.h5")
+    assert refused(last(said), 3, "teacher_sha256", "--force")
+    assert datasets("c.h5") == before
+
+
+def test_a_run_s_own_file_needs_no_model(ltkd, story):
+    said = ltkd("export-logits", "--weights", f"runs/{RUN}/model.safetensors", "--views", 4)
+    assert said.code == 0
+    (made,) = Path().glob("*.h5")
+    ours, run_s = datasets(made), datasets(f"runs/{RUN}/cache-crop-4.h5")
+    assert ours["logits"] == run_s["logits"]
+
+
+def test_the_zoo_s_own_head_is_for_other_classes(ltkd, empty, tmp_path, monkeypatch):
+    in_zoo(tmp_path / "zoo", monkeypatch)
+    said = ltkd("export-logits", "--model", NETWORK, "--pretrained", "--views", 1)
+    hint = f"ltkd teach --model {NETWORK} --pretrained --freeze"
+    assert refused(last(said), 3, "1,000 classes", hint)
+
+
+def test_without_a_network_the_error_says_so(ltkd, empty, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    said = ltkd("export-logits", "--model", NETWORK, "--pretrained")
+    assert refused(last(said), 4, "no route", "--weights FILE")
+
+
+def test_an_unfinished_export_is_named_with_its_command_and_goes_on(ltkd, weights):
+    command = ("export-logits", *weights, "--views", 4, "--output")
+    assert ltkd(*command, "whole.h5").code == 0
+    whole = Cache.open(Path("whole.h5"))
+    first = torch.zeros(1, dtype=torch.int64)
+    outputs = whole.read(first, first, whole.layout.names)
+    with CacheWriter(Path("c.h5"), whole.layout, whole.attributes) as begun:
+        begun.write(0, outputs["logits"].numpy(), outputs["features"].numpy())
+    said = ltkd("distill", "--cache", "c.h5")
+    assert refused(said, 1, "unfinished", f"--model {NETWORK} --weights w.pt --views 4")
+    assert ltkd(*command, "c.h5").code == 0
+    assert datasets("c.h5") == datasets("whole.h5")
+
+
+def test_cache_info_names_the_file(ltkd, weights):
+    assert ltkd("export-logits", *weights, "--views", 1, "-o", "c.h5").code == 0
+    said = ltkd("cache", "info", "c.h5")
+    assert "w.pt" in said.out
+    assert "prefix module." in said.out
+    assert json.loads(ltkd("cache", "info", "c.h5", "--json").out)["teacher_weights"]
+
+
+def last(said):
+    """The same answer without what was told before its error."""
+    return type(said)(said.code, said.out, said.err[said.err.index("error: ") :])
+
+
+BAD = [
+    (("--model", NETWORK), 2, NETWORK, "--weights FILE"),
+    (("--pretrained",), 2, "--pretrained", "--model"),
+    (("--weights", "w.pt"), 2, "w.pt", "--model"),
+    (("--model", NETWORK, "--weights", "w.pt", "--pretrained"), 2, "exclude", ""),
+    (("--model", NETWORK, "--weights", "none.pt"), 4, "none.pt", "--weights FILE"),
+    (("--model", NETWORK, "--weights", "."), 4, "cannot be read", "--weights FILE"),
+    (("--model", NETWORK, "--weights", "text.pt"), 4, "text.pt", "torch.save"),
+    (("--model", NETWORK, "--weights", "1000.pt"), 3, "1,000 classes", "--freeze"),
+    (("--model", NETWORK, "--weights", "headless.pt"), 4, "no linear head", "--freeze"),
+    (("--model", "torchvision/resnet18", "--weights", "w.pt"), 4, "of the network", "--model"),
+    (("--model", "torchvision/nonsense", "--weights", "w.pt"), 2, "nonsense", "torchvision/NAME"),
+    (("--model", "nonsense", "--weights", "w.pt"), 2, "nonsense", "resnet8"),
+    (("--model", "resnet8", "--weights", "w.pt"), 4, "w.pt", "--model"),
+    (("--model", "resnet8", "--pretrained"), 2, "resnet8", ""),
+    (("1", "--model", NETWORK, "--weights", "w.pt"), 2, "RUN", "--help"),
+    (("--model", NETWORK, "--weights", "w.pt", "--views", "0"), 2, "--views", "--views 16"),
+    (("--model", NETWORK, "--weights", "w.pt", "--dtype", "x"), 2, "'x'", "--dtype float16"),
+    (("--model", NETWORK, "--weights", "w.pt", "--output", "."), 2, "folder", "--output cache.h5"),
+    (("--model", NETWORK, "--weights", "w.pt", "--data", "none"), 1, "'none'", "--data"),
+    (("--model", NETWORK, "--weights", "w.pt", "--policy", "x"), 2, "'x'", "--policy"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "name", "hint"), BAD, ids=[" ".join(b[0]) for b in BAD]
+)
+def test_export_refuses(ltkd, weights, options, code, name, hint):
+    write("1000.pt", classes=1000)
+    Path("text.pt").write_text("no weights")
+    held = torch.load("w.pt", weights_only=True)["state_dict"]
+    torch.save({k: v for k, v in held.items() if "fc." not in k}, "headless.pt")
+    assert refused(last(ltkd("export-logits", *options)), code, name, hint)
+    assert not list(Path().glob("*.h5*"))
