@@ -17,7 +17,7 @@ demo: $(INSTALLED)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" bash examples/demo.sh
 
 test: $(INSTALLED)
-	.venv/bin/python -m pytest -q
+	.venv/bin/python -m pytest -q -n auto --dist loadfile
 
 lint: $(INSTALLED)
 	.venv/bin/ruff format --check .

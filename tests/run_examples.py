@@ -35,6 +35,13 @@ def rewrite(run, **fields):
     reseal(run.path / "run.json", {k: v for k, v in record.items() if v is not None})
 
 
+def edit(path, change):
+    """Has `change` alter the record in a run.json, which gets the checksum to it."""
+    record = json.loads(path.read_text())
+    change(record)
+    reseal(path, record)
+
+
 def reseal(path, record):
     """Writes a run.json whose checksum is right, whatever its fields are."""
     path.write_text(json.dumps(sealed(record)))

@@ -1,6 +1,7 @@
 """Files are whole or not there, one process writes at a time, and nobody else's file is touched."""
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -195,6 +196,7 @@ def test_a_lock_that_somebody_removed_and_took_is_not_removed_again(lock):
         *(content(host=host) for host in (7, "\x1b[2J", "h" * 1000)),
         content(start=["2026"]),
     ],
+    ids=itertools.count(),  # the texts name this process, which is another each time
 )
 def test_what_names_no_process_is_another_process(lock, text):
     lock.write_text(text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -150,9 +150,11 @@ def scenarios() -> list[Scenario]:
     ]
 
 
-def at_every_call(place: Place, random: Random, share: float) -> Iterator[tuple[str, str]]:
+def at_every_call(
+    place: Place, random: Random, share: float, chosen: Sequence[Scenario] | None = None
+) -> Iterator[tuple[str, str]]:
     """Name of each case, and what is wrong; before every call, and within every write."""
-    for scenario in scenarios():
+    for scenario in chosen or scenarios():
         start, undisturbed, _ = _started(place, scenario)
         names = _in(start, "trace", lambda scenario=scenario: calls_of(scenario.work))
         moments = [(n, False) for n in range(len(names) + 1)]
@@ -163,6 +165,11 @@ def at_every_call(place: Place, random: Random, share: float) -> Iterator[tuple[
             if random.random() < share
         ]
         yield from zip((case.name for case in cases), outcomes(cases, 120.0), strict=True)
+
+
+def of_exports(place: Place, random: Random, share: float) -> Iterator[tuple[str, str]]:
+    """The same for `export-logits` alone, with and without `--force`."""
+    yield from at_every_call(place, random, share, [_export(), _replacement()])
 
 
 def at_random(place: Place, random: Random, share: float) -> Iterator[tuple[str, str]]:

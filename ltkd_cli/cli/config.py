@@ -84,7 +84,8 @@ def read_config(context: Any, parameters: list[Any], typed: Mapping[str, Any]) -
     if left_out:
         from .. import console
 
-        console.note(f"{path}: without {', '.join(left_out)}, which the command line replaces")
+        words = "which belong to what the command line replaces"
+        console.note(f"{path}: without {', '.join(left_out)}, {words}")
     tables = (key for key in kept if key in given and isinstance(values[key], dict))
     return [part for key in tables for part in _merged(known[key], parsed[key], given[key])]
 

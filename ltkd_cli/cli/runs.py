@@ -47,8 +47,8 @@ def list_runs(
         print_runs(found, runs)
     if old := sum(bool(run.warnings) for run in found):
         console.warn(
-            f"Of these runs, {old:,} are of version 0.1, without a checksum: damage to their "
-            "scores would go unnoticed."
+            f"Runs of version 0.1, without a checksum: {old:,}. Damage to their scores would go "
+            "unnoticed."
         )
     for error in odd:
         console.warn(error.problem, error.hint)

@@ -132,6 +132,7 @@ def _resume(context: typer.Context, runs: Path, which: str, log_every: int, watc
     else:
         run = run_folders.find(runs, which)
     if run.done:
+        run.state.unlink(missing_ok=True)  # left there by a kill in the very last moment
         console.note(f"{run.name} is finished; there is nothing to resume.")
     else:
         run = console.follow(training.resume(run, console.decoding, watch), log_every)

@@ -23,10 +23,13 @@ NAMES = {
 }
 """Fields of Settings, of DataSpec and of Recipe whose options have another name."""
 
-OF_TEACH = ("views", "augment", "classes")
+OF_TEACH = ("views", "augment", "classes", "weights", "freeze", "feature_views")
 """Fields that only `teach` takes; a student has those of its cache."""
 
-ELSEWHERE = ("data", "recipe", "options", "caches", "view_seed", *OF_TEACH)
+ELSEWHERE = (
+    *("data", "recipe", "options", "caches", "view_seed", "weights_sha256"),
+    *OF_TEACH,
+)
 """Fields that are no option of the same name that both commands have."""
 
 
@@ -65,9 +68,9 @@ def write(run: Run, values: dict[str, Any], threads: int | None = None) -> None:
 
 
 def _with_hyphens(values: dict[str, Any]) -> dict[str, Any]:
-    """The values that are not None, by the names of their options."""
+    """The values that say something, by the names of their options."""
     return {
         name.replace("_", "-"): value
         for name, value in values.items()
-        if value is not None and value != {}
+        if value not in (None, "", {})
     }

@@ -27,7 +27,8 @@ from ..files import exists
 from ..inference import evaluate, export
 from ..runs import Run
 from ..training.interrupts import stop_requests
-from ..views.policy import VIEW_VERSION, Policy
+from ..views.policy import Policy
+from .cache_record import about_images
 from .checks import check_classes, how_kept, refuse_chance
 from .identity import setting_of
 from .settings import Settings, with_images
@@ -203,15 +204,7 @@ def _attributes(
     precision: str,
 ) -> dict[str, Any]:
     return {
-        "image_set": data.name,
-        "fingerprint": data.train.fingerprint,
-        "class_names": list(data.train.class_names),
-        "class_counts": data.train.class_counts(),
-        "data_spec": dataclasses.asdict(data.spec),
-        "groups": dataclasses.asdict(data.groups),
-        "view_policy": policy.name,
-        "view_seed": policy.seed,
-        "view_version": VIEW_VERSION,
+        **about_images(data, policy, data.test),
         "teacher_run": run.name,
         "teacher_sha256": run.record["weights_sha256"],
         "teacher_model": dataclasses.asdict(network.spec),
@@ -220,11 +213,8 @@ def _attributes(
         "teacher_recipe": run.settings["recipe"],
         "teacher_setting": setting_of(run),
         "teacher_scores": _scores(run, data, network, device),
-        "test_split": data.test.split,
-        "test_fingerprint": data.test.fingerprint,
         "autocast": precision,
         "device": device.type,
-        "policy": policy.as_json(),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
@@ -19,7 +18,8 @@ from ..events import Event, ExportBegins, Note, Warned
 from ..inference import evaluate, export
 from ..outputs import Outputs
 from ..runs import Run
-from ..views.policy import VIEW_VERSION, Policy
+from ..views.policy import Policy
+from .cache_record import about_images
 from .checks import check_classes, how_kept, refuse_chance
 from .export import (
     ExportSettings,
@@ -155,15 +155,7 @@ def _attributes(
 ) -> dict[str, Any]:
     weights = _by_name(teachers)
     return {
-        "image_set": data.name,
-        "fingerprint": data.train.fingerprint,
-        "class_names": list(data.train.class_names),
-        "class_counts": data.train.class_counts(),
-        "data_spec": dataclasses.asdict(data.spec),
-        "groups": dataclasses.asdict(data.groups),
-        "view_policy": policy.name,
-        "view_seed": policy.seed,
-        "view_version": VIEW_VERSION,
+        **about_images(data, policy, data.test),
         "teacher_run": " and ".join(weights),
         "teacher_runs": weights,
         "teacher_sha256": hashlib.sha256("".join(weights.values()).encode()).hexdigest(),
@@ -176,11 +168,8 @@ def _attributes(
         "teacher_recipe": {},
         "teacher_setting": {"mean": [setting_of(run) for run in teachers]},
         "teacher_scores": scores,
-        "test_split": data.test.split,
-        "test_fingerprint": data.test.fingerprint,
         "autocast": precision,
         "device": device.type,
-        "policy": policy.as_json(),
     }
 
 

@@ -17,7 +17,8 @@ from ..inference import evaluate, export
 from ..metrics import Scores
 from ..models.weights import Weights, fetch, read, whole_network
 from ..splits import SPLITS
-from ..views.policy import VIEW_VERSION, Policy
+from ..views.policy import Policy
+from .cache_record import about_images
 from .caches import UNKNOWN
 from .checks import how_kept, refuse_chance
 from .export import ExportSettings, check_target, fill, is_there, layout_of, policy_and_views, slug
@@ -63,6 +64,7 @@ def export_weights(
     _check_classes(weights, data)
     policy, views = policy_and_views(data.views, settings)
     path = settings.output or Path(_name(weights, policy, views))
+    layout = layout_of(data, views, network.width if settings.features else 0, settings.dtype)
     check_target(path, replace=settings.replace)
     counts = data.train.class_counts()
     scores = evaluate(network, data.test, data.groups, counts, device, policy=policy)
@@ -71,7 +73,6 @@ def export_weights(
         weights.source, scores.as_dict(), len(counts),
         "are its outputs in the order of the classes? To insist: --force", settings.replace,
     )  # fmt: skip
-    layout = layout_of(data, views, network.width if settings.features else 0, settings.dtype)
     attributes = _attributes(weights, data, network, policy, scores, (device.type, precision))
     if not settings.replace and is_there(path, layout, attributes):
         yield Note(f"{path} exists already, with the same teacher, images, views and settings")
@@ -132,15 +133,7 @@ def _attributes(
     """All that the cache says; `computed` are device and precision."""
     spec = dataclasses.asdict(network.spec)
     return {
-        "image_set": data.name,
-        "fingerprint": data.train.fingerprint,
-        "class_names": list(data.train.class_names),
-        "class_counts": data.train.class_counts(),
-        "data_spec": dataclasses.asdict(data.spec),
-        "groups": dataclasses.asdict(data.groups),
-        "view_policy": policy.name,
-        "view_seed": policy.seed,
-        "view_version": VIEW_VERSION,
+        **about_images(data, policy, data.test),
         "teacher_run": "",
         "teacher_sha256": weights.sha256,
         "teacher_model": spec,
@@ -150,9 +143,6 @@ def _attributes(
         "teacher_recipe": {},
         "teacher_setting": {"weights": weights.sha256, "part": weights.matched.part, "model": spec},
         "teacher_scores": scores.as_dict(),
-        "test_split": data.test.split,
-        "test_fingerprint": data.test.fingerprint,
         "autocast": computed[1],
         "device": computed[0],
-        "policy": policy.as_json(),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from ..errors import UsageError
 from ..events import Event, Exported, ImportBegins, Note, Warned
 from ..files import sha256_of
 from ..metrics import Scores, score
-from ..views.policy import VIEW_VERSION, Policy
+from ..views.policy import Policy
+from .cache_record import about_images
 from .caches import UNKNOWN
 from .checks import how_kept, refuse_chance
 from .export import check_target, fill, is_there, layout_of
@@ -141,15 +141,7 @@ def _attributes(given: Foreign, data: Data, scores: Scores, of: ImageSet) -> dic
     policy = Policy("none")
     marks = {name: sha256_of(path) for name, path in given.files().items()}
     return {
-        "image_set": data.name,
-        "fingerprint": data.train.fingerprint,
-        "class_names": list(data.train.class_names),
-        "class_counts": data.train.class_counts(),
-        "data_spec": dataclasses.asdict(data.spec),
-        "groups": dataclasses.asdict(data.groups),
-        "view_policy": policy.name,
-        "view_seed": policy.seed,
-        "view_version": VIEW_VERSION,
+        **about_images(data, policy, of),
         "teacher_run": "",
         "teacher_sha256": marks["logits"],
         "teacher_model": {"name": UNKNOWN, "head": UNKNOWN},
@@ -159,11 +151,8 @@ def _attributes(given: Foreign, data: Data, scores: Scores, of: ImageSet) -> dic
         "teacher_recipe": {},
         "teacher_setting": {"outputs": marks},
         "teacher_scores": scores.as_dict(),
-        "test_split": of.split,
-        "test_fingerprint": of.fingerprint,
         "autocast": UNKNOWN,
         "device": UNKNOWN,
-        "policy": policy.as_json(),
     }
 
 

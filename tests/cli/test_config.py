@@ -178,7 +178,7 @@ def test_a_teacher_is_repeated_bit_for_bit_from_its_folder(ltkd, empty):
     options = (
         *("--set", "label_smoothing=0.1", "--validation", 2, "--policy", "flip+cutout:4"),
         *("--augment", "jitter", "--classes", "head", "--milestones", "0.3,0.6", "--nesterov"),
-        *("--mixup", 0.2, "--image-size", 10, "--groups", "rank", "--head", "cosine:20"),
+        *("--clip-norm", 2, "--image-size", 10, "--groups", "rank", "--head", "cosine:20"),
     )
     assert ltkd("teach", *SHORT, "--seed", 7, *options, "--name", "a").code == 0
     assert repeats(ltkd, "teach", "a", "b")

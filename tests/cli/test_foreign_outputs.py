@@ -247,7 +247,7 @@ BAD_OPTIONS = [
     (("--test-logits", "logits.npy"), 2, "--test-logits", "--logits"),
     (("--logits", "logits.npy", "--features", "one.npy"), 3, "one.npy", ""),
     (("--logits", "logits.npy", "--test-logits", "logits.npy"), 3, "test images", ""),
-    (("1", "--logits", "logits.npy"), 2, "a run", ""),
+    (("1", "--logits", "logits.npy"), 2, "RUN", ""),
     (("--logits", "logits.npy", "--views", 4), 2, "--views", ""),
     (("--logits", "logits.npy", "--policy", "crop"), 2, "--policy", ""),
     (("--logits", "logits.npy", "--view-seed", 1), 2, "--view-seed", ""),

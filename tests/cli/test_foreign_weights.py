@@ -10,11 +10,13 @@ from foreign_weights import NETWORK, in_zoo, unreachable, write
 
 from ltkd_cli import models
 from ltkd_cli.cache import Cache, CacheWriter
+from ltkd_cli.commands import caches, export_weights
 from ltkd_cli.commands.identity import setting_of
 from ltkd_cli.data import DataSpec, load
 from ltkd_cli.inference import predict
 from ltkd_cli.models.weights import read, whole_network
 from ltkd_cli.runs import find
+from ltkd_cli.views.policy import Policy
 
 TINY = ("--model", "resnet8", "--epochs", 1, "--evaluate-every", 0)
 CPU = torch.device("cpu")
@@ -22,9 +24,24 @@ RUN = "0001-teach-ce-resnet8"
 
 
 @pytest.fixture
-def weights(empty):
+def untrained(empty):
     write("w.pt")
     return ("--model", NETWORK, "--weights", "w.pt")
+
+
+@pytest.fixture
+def weights(untrained, monkeypatch):
+    """Random weights, which are not refused for being at chance."""
+    for module in (caches, export_weights):
+        monkeypatch.setattr(module, "refuse_chance", lambda *_: iter(()))
+    return untrained
+
+
+def test_weights_at_chance_are_refused_unless_one_insists(ltkd, untrained):
+    said = ltkd("export-logits", *untrained, "--views", 1, "-o", "c.h5")
+    assert refused(last(said), 1, "w.pt", "--force")
+    assert not Path("c.h5").exists()
+    assert ltkd("export-logits", *untrained, "--views", 1, "-o", "c.h5", "--force").code == 0
 
 
 def test_its_outputs_are_those_of_the_network_and_its_scores_are_known(ltkd, weights):
@@ -36,7 +53,9 @@ def test_its_outputs_are_those_of_the_network_and_its_scores_are_known(ltkd, wei
     assert made.name in said.err.splitlines()[-1]
     cache, data = Cache.open(made), load(DataSpec())
     network = whole_network(read(Path("w.pt"), NETWORK), data.mean, data.std)
-    torch.testing.assert_close(cache.tensor("logits"), predict(network, data.train, CPU))
+    torch.testing.assert_close(
+        cache.tensor("logits"), predict(network, data.train, CPU, policy=Policy("none"))
+    )
     held = cache.attributes
     assert held["teacher_method"] == "unknown"
     assert held["teacher_sha256"] == models.weights_sha256("w.pt")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from driving import ctrl_c, refused
 from foreign_weights import NETWORK, SMALL, in_zoo, write, write_small
+from run_examples import edit
 from safetensors.torch import load_file
 
 from ltkd_cli import models
@@ -41,8 +42,9 @@ def of_run(name="head"):
 def views_of(prepared, rows, views):
     """What the network computes of views 0 ... `views` - 1 of rows."""
     counts = torch.full_like(rows, views)
-    parts = prepared.network, prepared.data.train, rows, counts, prepared.policy, CPU, "float32"
-    return forward_views(*parts)
+    blocks, policy = [(rows, counts)], prepared.policy
+    (found,) = forward_views(prepared.network, prepared.data.train, blocks, policy, CPU, "float32")
+    return found
 
 
 @pytest.mark.parametrize("options", [(), ("--head", "cosine:20", "--method", "balanced-softmax")])
@@ -256,7 +258,5 @@ def test_freeze_has_no_value_wherever_it_stands(ltkd, weights, first):
 
 def test_odd_settings_in_a_record_are_an_error_with_the_file(ltkd, weights):
     assert ltkd("teach", *FROZEN, *SHORT, "--feature-views", 1).code == 0
-    record = json.loads((RUN / "run.json").read_text())
-    record["settings"]["freeze"] = "stages:many"
-    (RUN / "run.json").write_text(json.dumps(record))
+    edit(RUN / "run.json", lambda record: record["settings"].update(freeze="stages:many"))
     assert refused(ltkd("rebalance", "head"), 1, "run.json", "ltkd teach")

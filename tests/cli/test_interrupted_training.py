@@ -74,6 +74,13 @@ def test_stopped_again_and_again_it_still_ends_in_the_same_bytes(ltkd, story, wh
     assert_same_run(folder, whole / "teach")
 
 
+def test_a_state_that_a_kill_left_in_a_finished_run_goes(ltkd, story):
+    state = runs.find(Path("runs"), "1").state
+    state.write_bytes(b"left by a kill between the record and this file")
+    assert ltkd("teach", "--resume", "1").code == 0
+    assert not state.exists()
+
+
 def test_a_run_goes_on_with_as_many_threads_as_it_began_with(ltkd, story):
     try:
         torch.set_num_threads(2)  # with which sums come out otherwise than with one

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from driving import refused
 from foreign_files import stored
+from run_examples import edit
 
 from ltkd_cli import inference
 from ltkd_cli.cache import Cache, CacheWriter
@@ -99,11 +100,12 @@ def test_the_order_and_the_number_of_runs_matter(ltkd, two):
 def copied(**changed):
     """A run `x` like the first, but for some fields of its record."""
     shutil.copytree(f"runs/{FIRST}", "runs/x")
-    file = Path("runs/x/run.json")
-    record = json.loads(file.read_text())
-    for part, values in changed.items():
-        record[part] |= values
-    file.write_text(json.dumps(record))
+
+    def change(record):
+        for part, values in changed.items():
+            record[part] |= values
+
+    edit(Path("runs/x/run.json"), change)
 
 
 GROUPS = {"rule": "counts", "of_class": ["head"] * 5 + ["tail"] * 5}
@@ -135,5 +137,5 @@ def test_runs_that_have_no_mean_are_refused(ltkd, story, case):
 
 def test_a_run_that_is_not_done_is_refused(ltkd, story):
     file = Path("runs/0002-distill-bkd-resnet8/run.json")
-    file.write_text(json.dumps({**json.loads(file.read_text()), "status": "running"}))
+    edit(file, lambda record: record.update(status="running"))
     assert refused(ltkd("export-logits", 1, 2), 1, "interrupted", "--resume")

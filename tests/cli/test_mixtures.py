@@ -1,6 +1,5 @@
 """Mixed views from the command line: teacher, cache and students of policies that mix images."""
 
-import json
 import shutil
 from contextlib import chdir
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from driving import ctrl_c, datasets, refused
+from run_examples import edit
 
 from ltkd_cli import models, runs
 from ltkd_cli.cache import Cache, writer
@@ -119,11 +119,9 @@ def test_mixup_and_cutmix_of_teach_are_steps_of_its_policy(ltkd, folder):
 
 def test_a_classifier_is_retrained_on_views_that_are_not_mixed(ltkd, folder):
     path = folder / "runs/teacher/run.json"
-    record = json.loads(path.read_text())
-    command = ("rebalance", "teacher", "--strategy", "crt", "--epochs", 1, "--views", 2)
+    command = ("rebalance", "teacher", "--strategy", "crt", "--epochs", 3, "--views", 2)
     for name, views in (("mixed", POLICY), ("unmixed", "crop")):
-        record["settings"]["views"] = views
-        path.write_text(json.dumps(record))
+        edit(path, lambda record, views=views: record["settings"].update(views=views))
         assert ltkd(*command, "--validation", 5, "--name", name).code == 0
     assert weights("mixed") == weights("unmixed")
 
@@ -131,14 +129,16 @@ def test_a_classifier_is_retrained_on_views_that_are_not_mixed(ltkd, folder):
 def test_a_run_that_mixed_its_batches_is_used_but_not_resumed(ltkd, folder):
     """As version 0.1 did: the recipe says so, and the policy does not."""
     path = folder / "runs/teacher/run.json"
-    record = json.loads(path.read_text())
-    record["settings"]["views"] = "crop"
-    record["settings"]["recipe"]["mixup"] = 0.8
-    path.write_text(json.dumps(record))
+
+    def change(record):
+        record["settings"]["views"] = "crop"
+        record["settings"]["recipe"]["mixup"] = 0.8
+
+    edit(path, change)
     said = ltkd("export-logits", "teacher", "--views", 2, "--output", "old.h5")
     assert said.code == 0, said.err
     assert Cache.open(folder / "old.h5").attributes["view_policy"] == "crop"
-    path.write_text(json.dumps({**record, "status": "interrupted"}))
+    edit(path, lambda record: record.update(status="interrupted"))
     assert refused(ltkd("teach", "--resume", "teacher"), 1, "teacher", "ltkd teach")
 
 

@@ -25,8 +25,8 @@ def told(ltkd, tmp_path_factory):
 def tell(ltkd, root, store):
     said = [
         ltkd("teach", *IMAGES, *TINY, "--policy", "imagenet", "--store", store, "--runs", root),
-        ltkd("export-logits", "--views", 3, "--runs", root),
-        ltkd("distill", *TINY, "--method", "bkd", "--runs", root),
+        ltkd("export-logits", "--views", 3, "--runs", root, "--force"),
+        ltkd("distill", *TINY, "--method", "bkd", "--runs", root, "--force"),
         ltkd("eval", TEACHER, STUDENT, "--runs", root),
     ]
     assert [each.code for each in said] == [0] * 4, [each.err for each in said]
@@ -78,8 +78,8 @@ def test_runs_from_store_and_from_files_are_seeds_of_one_setting(told):
 def test_a_student_trains_from_files_on_a_cache_made_from_the_store(told, ltkd):
     root, _ = told["always"]
     (cache,) = cache_of(root)
-    said = ltkd("distill", *TINY, "--method", "bkd", "--cache", cache, "--store", "never",
-                "--runs", root, "--name", "from-files")  # fmt: skip
+    given = ("--method", "bkd", "--cache", cache, "--store", "never", "--force")
+    said = ltkd("distill", *TINY, *given, "--runs", root, "--name", "from-files")
     assert said.code == 0
     made, first = runs.find(root, "from-files"), runs.find(root, STUDENT)
     assert made.record["weights_sha256"] == first.record["weights_sha256"]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from driving import refused
+from run_examples import edit
 
 STUDENT = "0003-distill-bkd-resnet8"
 
@@ -64,20 +65,25 @@ def test_what_is_gone_or_replaced_is_said_to_be(ltkd, story):
 
 def test_a_run_that_names_itself_as_its_parent_ends(ltkd, story):
     file = Path(f"runs/{STUDENT}/run.json")
-    record = json.loads(file.read_text())
     own = {"kind": "run", "name": STUDENT, "path": f"runs/{STUDENT}"}
-    record["parents"] = [{**own, "weights_sha256": record["weights_sha256"]}]
-    file.write_text(json.dumps(record))
+
+    def change(record):
+        record["parents"] = [{**own, "weights_sha256": record["weights_sha256"]}]
+
+    edit(file, change)
     (parent,) = shown(ltkd, 3)["ancestors"]
     assert parent["ancestors"] == []
 
 
 def test_a_run_that_is_not_done_has_no_scores_and_is_shown(ltkd, story):
     file = Path(f"runs/{STUDENT}/run.json")
-    record = json.loads(file.read_text())
-    for name in ("scores", "weights_sha256", "validation_scores"):
-        record.pop(name, None)
-    file.write_text(json.dumps({**record, "status": "running"}))
+
+    def change(record):
+        for name in ("scores", "weights_sha256", "validation_scores"):
+            record.pop(name, None)
+        record["status"] = "running"
+
+    edit(file, change)
     said = ltkd("runs", "show", 3)
     assert said.code == 0
     assert "interrupted" in said.out

