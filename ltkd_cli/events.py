@@ -181,6 +181,62 @@ class Retrained:
 
 
 @dataclass(frozen=True)
+class TeacherScored:
+    """A teacher that is no run was scored on the test images, before its export."""
+
+    teacher: str
+    accuracy: dict[str, float | None]
+    """By split, as shares; None for a group without classes."""
+
+
+@dataclass(frozen=True)
+class RebalancingBegins:
+    """What a classifier is re-trained on or adjusted by, and what choices are made on."""
+
+    run: str
+    strategy: str
+    validation_images: int
+    held_out: bool
+    """Whether these were held out of the training; else they are some that it learned from."""
+    views: int
+    """Of each of them."""
+    train_images: int
+    retraining: Retraining | None
+    """None for an adjustment."""
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """How a classifier is trained anew."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    moving_statistics: bool
+    """Whether the batch normalisation of the backbone takes up the statistics of each batch."""
+
+
+@dataclass(frozen=True)
+class Rebalanced:
+    """What came of it; accuracies are shares."""
+
+    name: str
+    """The new run."""
+    source: str
+    """The run that it came from."""
+    strategy: str
+    summary: str
+    """What was chosen or trained."""
+    before: float
+    """Balanced accuracy on the validation images."""
+    after: float
+    worse: bool
+    """Whether `after` is below `before` beyond what chance explains."""
+    test_before: dict[str, float]
+    """Test accuracy of the source, by split."""
+
+
+@dataclass(frozen=True)
 class Step:
     """A step was taken. Nothing here waits for the device."""
 
@@ -233,6 +289,9 @@ Event = (
     | Checked
     | Computed
     | Retrained
+    | TeacherScored
+    | RebalancingBegins
+    | Rebalanced
     | Step
     | EpochEnd
     | Exported

@@ -12,11 +12,10 @@ from .. import devices, models
 from ..data import Data, DataSpec, load
 from ..data.decoded import Progress
 from ..errors import DataMismatch, command
-from ..events import Event, ExportBegins, Facts, Note, Warned
+from ..events import Event, ExportBegins, Note, TeacherScored, Warned
 from ..inference import evaluate, export
 from ..metrics import Scores
 from ..models.weights import Weights, fetch, read, whole_network
-from ..splits import SPLITS
 from ..views.policy import Policy
 from .cache_record import about_images
 from .caches import UNKNOWN
@@ -68,7 +67,7 @@ def export_weights(
     check_target(path, replace=settings.replace)
     counts = data.train.class_counts()
     scores = evaluate(network, data.test, data.groups, counts, device, policy=policy)
-    yield Facts(weights.source, (("test accuracy", _in_words(scores)),))
+    yield TeacherScored(weights.source, scores.accuracies())
     yield from refuse_chance(
         weights.source, scores.as_dict(), len(counts),
         "are its outputs in the order of the classes? To insist: --force", settings.replace,
@@ -115,11 +114,6 @@ def _name(weights: Weights, policy: Policy, views: int) -> str:
     parts = f"{weights.model.rpartition('/')[2]}-{stem}"[:MAX_NAME]
     plain = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in parts)
     return f"cache-{plain}-{slug(policy)}-{views}.h5"
-
-
-def _in_words(scores: Scores) -> str:
-    found = scores.accuracies()
-    return ", ".join(f"{name} {found[name]:.1%}" for name in SPLITS if found.get(name) is not None)
 
 
 def _attributes(

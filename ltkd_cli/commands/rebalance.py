@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import devices, models, runs
+from .. import devices, events, models, runs
 from ..data import Data, ImageSet, load
 from ..data.decoded import Progress
 from ..errors import DataMismatch, MethodError, RunError, UsageError, command
-from ..events import Event, Facts, Note, Warned
+from ..events import Event, Rebalanced, RebalancingBegins, Warned
 from ..inference import evaluate, extract_features
 from ..metrics import write_per_class
 from ..models import Network
@@ -123,7 +123,7 @@ def rebalance(
     how = _retraining(opened, asked)
     yield from _warn(opened, asked)
     validation = _validation(opened, asked)
-    yield from _introduce(opened, asked, how, validation)
+    yield _introduction(opened, asked, how, validation)
     changed, compared = yield from _change(opened, asked, how, validation)
     record = {
         "how": asked.strategy,
@@ -136,12 +136,16 @@ def rebalance(
         **changed.found,
     }
     made = _write(root, name, opened, asked, record, began)
-    yield Facts(made.name, _in_words(run, changed, compared))
-    if is_better(compared.old, compared.new, compared.labels):
-        yield Warned(
-            f"{asked.strategy} made the validation images worse; {run.name} may be the better "
-            "network."
-        )
+    yield Rebalanced(
+        name=made.name,
+        source=run.name,
+        strategy=asked.strategy,
+        summary=changed.summary,
+        before=compared.before,
+        after=compared.after,
+        worse=is_better(compared.old, compared.new, compared.labels),
+        test_before=_test_accuracies(run),
+    )
     return made
 
 
@@ -220,32 +224,25 @@ def _validation(opened: _Opened, asked: Rebalancing) -> _Validation:
     return _Validation(train, rows, views, held_out=False)
 
 
-def _introduce(
+def _introduction(
     opened: _Opened, asked: Rebalancing, how: Retraining | None, validation: _Validation
-) -> Generator[Event, None, None]:
-    """What is learned from and chosen on, with a warning where that is what was trained on."""
-    name, images = opened.run.name, f"{len(validation.rows):,}"
-    if how is not None:
-        rows, recipe = len(opened.data.train.labels), how.recipe
-        moving = "moving" if how.moving_statistics else "fixed"
-        yield Note(
-            f"{name}: {asked.strategy} on {rows:,} training images, epochs {recipe.epochs:,}, "
-            f"batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}, "
-            f"{moving} batch-norm statistics"
-        )
-    if validation.held_out:
-        yield Note(f"{name}: validated on {images} images that were held out")
-    elif how is None:
-        yield Warned(
-            f"{name} held no images out, so {asked.strategy} is chosen on {images} of its training "
-            f"images, {validation.views} views each; it knows them, so the choice and the "
-            "validation accuracy are optimistic. Training with --validation 20 holds some out."
-        )
-    else:
-        yield Note(
-            f"{name}: no images were held out, so the validation accuracy is of {images} training "
-            "images, and optimistic; nothing is chosen by it"
-        )
+) -> RebalancingBegins:
+    return RebalancingBegins(
+        run=opened.run.name,
+        strategy=asked.strategy,
+        validation_images=len(validation.rows),
+        held_out=validation.held_out,
+        views=validation.views,
+        train_images=len(opened.data.train.labels),
+        retraining=None if how is None else _as_event(how),
+    )
+
+
+def _as_event(how: Retraining) -> events.Retraining:
+    recipe = how.recipe
+    return events.Retraining(
+        recipe.epochs, recipe.batch_size, recipe.learning_rate, how.moving_statistics
+    )
 
 
 def _change(
@@ -323,16 +320,7 @@ def _parent(run: Run) -> dict[str, Any]:
     }
 
 
-def _in_words(run: Run, changed: NewHead, compared: _Compared) -> tuple[tuple[str, str], ...]:
-    before, after = compared.before, compared.after
-    return (
-        ("rebalanced by", changed.summary),
-        ("validation accuracy", f"{before:.1%} before, {after:.1%} after, the mean of the classes"),
-        ("test accuracy before", ", ".join(_test_accuracies(run))),
-    )
-
-
-def _test_accuracies(run: Run) -> list[str]:
+def _test_accuracies(run: Run) -> dict[str, float]:
     scores = run.record["scores"]
     known = {name: scores[name]["accuracy"] for name in SPLITS if name in scores}
-    return [f"{name} {value:.1%}" for name, value in known.items() if value is not None]
+    return {name: value for name, value in known.items() if value is not None}

@@ -29,14 +29,17 @@ from ..events import (
     ImagesKept,
     ImportBegins,
     Note,
+    Rebalanced,
+    RebalancingBegins,
     Retrained,
     Step,
     TeacherFound,
+    TeacherScored,
     TrainingBegins,
     TrainingResumes,
     Warned,
 )
-from . import terminal
+from . import rebalancing, terminal
 from .caches import print_teacher
 from .storage import kept
 
@@ -180,6 +183,12 @@ def _say(event: Event) -> None:
             terminal.warn(text, hint)
         case Facts(title, rows):
             terminal.facts(title, rows)
+        case RebalancingBegins():
+            rebalancing.begins(event)
+        case Rebalanced():
+            rebalancing.ended(event)
+        case TeacherScored(teacher, accuracy):
+            terminal.note(f"{teacher}: test accuracy {terminal.accuracies(accuracy)}")
         case ImagesKept():
             terminal.note(kept(event))
         case TeacherFound():
