@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from ..cache import Cache
+from ..cache.attributes import json_text
 from ..data import Data, DataSpec
 from ..errors import CacheError, CacheMismatch, command
 from ..events import CacheContents, Event, TeacherFound, Warned
 from ..methods.contract import Method, Teacher
 from ..methods.finding import name_of
-from ..records import Invalid, checked
+from ..records import Invalid, checked, parse_json
 from ..runs.record import AccuracyRecord, GroupsRecord
 from ..splits import SPLITS
 from ..views.policy import POLICIES, VIEW_VERSION, Policy
@@ -70,6 +71,7 @@ def check_written_by_ltkd(cache: Cache) -> None:
         if lacking := [name for name in Needed.__annotations__ if name not in held]:
             raise Invalid(f"it lacks {', '.join(lacking)}")
         checked(held, Needed)
+        parse_json(json_text(held).encode())  # as the record of a student will hold it
         if len(held["groups"]["of_class"]) != cache.layout.classes:
             raise Invalid("groups.of_class does not name the group of each class")
     except Invalid as error:

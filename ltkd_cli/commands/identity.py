@@ -53,7 +53,7 @@ def setting_of(run: Run) -> dict[str, Any]:
 def draw_of(run: Run) -> str:
     """Equal for runs of one setting that repeat each other: the seed, and the teachers' weights."""
     teachers = [parent.get("teacher_sha256") for parent in _caches(run)]
-    return json.dumps([run.settings["seed"], teachers])
+    return json.dumps([Settings.of(run).seed, teachers])
 
 
 def differences(left: Any, right: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:

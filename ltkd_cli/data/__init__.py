@@ -20,6 +20,7 @@ from .folder import find_folder
 from .huggingface import PREFIX, find_dataset, is_dataset
 from .imageset import Data, DataSpec, Images, ImageSet
 from .lists import find_lists
+from .longtail import SEEDS
 from .manifest import read_manifest
 from .npz import load_npz
 from .parquet import read_parquet
@@ -113,6 +114,11 @@ def check(spec: DataSpec) -> None:
         raise UsageError(
             f"The image size is a number of pixels up to {LARGEST_SIZE:,}, not {spec.image_size}.",
             "--image-size 32",
+        )
+    if not 0 <= spec.imbalance_seed < SEEDS:
+        raise UsageError(
+            f"The imbalance seed lies between 0 and {SEEDS - 1}, not at {spec.imbalance_seed}.",
+            "--imbalance-seed 0",
         )
     smallest = spec.image_size or 1
     if spec.short_side is not None and not smallest <= spec.short_side <= LARGEST_SIZE:

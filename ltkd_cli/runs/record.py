@@ -46,12 +46,19 @@ Seconds = Annotated[float, between(0, 1e12)]
 Sha256 = Annotated[str, _is_sha256]
 
 
-class AccuracyRecord(TypedDict):
-    accuracy: Share | None
+class _IntervalRecord(TypedDict):
     low: Share | None
     high: Share | None
     images: Count
     classes: Count
+
+
+class AccuracyRecord(_IntervalRecord):
+    accuracy: Share | None
+
+
+class _BalancedRecord(_IntervalRecord):
+    accuracy: Share
 
 
 class ScoresRecord(TypedDict):
@@ -59,7 +66,7 @@ class ScoresRecord(TypedDict):
     head: AccuracyRecord
     medium: AccuracyRecord
     tail: AccuracyRecord
-    balanced_accuracy: AccuracyRecord
+    balanced_accuracy: _BalancedRecord
     macro_f1: Share
     nll: float
     ece: float

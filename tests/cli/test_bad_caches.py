@@ -74,6 +74,19 @@ def test_a_cache_that_does_not_say_where_it_is_from_is_refused(ltkd, story, cach
     assert refused(distill(ltkd), 3, "view_policy, teacher_method", "ltkd export-logits")
 
 
+def test_a_cache_with_a_number_that_no_run_can_record_is_refused(ltkd, story, cache):
+    forge_attributes(cache, teacher_recipe={"epochs": 10**30})
+    assert refused(ltkd("distill"), 3, str(cache), "ltkd export-logits")
+    assert len(list((story / "runs").iterdir())) == 3
+
+
+def test_a_cache_whose_teacher_has_no_balanced_accuracy_is_not_scored(ltkd, story, cache):
+    scores = Cache.open(cache).attributes["teacher_scores"]
+    unknown = {**scores["balanced_accuracy"], "accuracy": None}
+    forge_attributes(cache, teacher_scores={**scores, "balanced_accuracy": unknown})
+    assert refused(ltkd("eval", cache), 3, str(cache), "run")
+
+
 def test_a_cache_of_format_1_is_read_with_a_warning(ltkd, story, cache):
     format_1(cache, teacher_run="0001-teach-ce-resnet8").replace(cache)
     for command in (("distill", *TINY), ("cache", "info"), ("cache", "verify")):

@@ -51,6 +51,7 @@ TEACH = [
     (("--imbalance", "0.5"), "0.5", "--imbalance 100"),
     (("--imbalance-type", "nonsense"), "'nonsense'", "--imbalance-type exp"),
     (("--imbalance-seed", "-1"), "-1", "--imbalance-seed 0"),
+    (("--imbalance-seed", str(10**30), "--imbalance", "1"), "seed", "--imbalance-seed 0"),
 ]
 
 

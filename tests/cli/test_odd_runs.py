@@ -13,6 +13,7 @@ from random import Random
 
 import pytest
 from driving import refused
+from run_examples import edit
 
 from ltkd_cli import runs
 from ltkd_cli.commands.settings import Settings
@@ -111,6 +112,11 @@ def test_scores_that_were_changed_are_an_integrity_failure_and_others_are_listed
 
 
 # odd run.json
+
+
+def test_a_run_without_a_seed_has_that_of_the_default(ltkd, story):
+    edit(story / "runs/0002-distill-bkd-resnet8/run.json", lambda run: run["settings"].pop("seed"))
+    assert ltkd("eval", 2, 3).code == 0
 
 
 @pytest.mark.parametrize(
