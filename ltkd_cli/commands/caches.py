@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..cache import Cache
-from ..cache.attributes import json_text
 from ..data import Data, DataSpec
 from ..errors import CacheError, CacheMismatch, command
 from ..events import CacheContents, Event, TeacherFound, Warned
@@ -71,7 +71,7 @@ def check_written_by_ltkd(cache: Cache) -> None:
         if lacking := [name for name in Needed.__annotations__ if name not in held]:
             raise Invalid(f"it lacks {', '.join(lacking)}")
         checked(held, Needed)
-        parse_json(json_text(held).encode())  # as the record of a student will hold it
+        parse_json(json.dumps(held).encode())  # as the record of a student will hold it
         if len(held["groups"]["of_class"]) != cache.layout.classes:
             raise Invalid("groups.of_class does not name the group of each class")
     except Invalid as error:

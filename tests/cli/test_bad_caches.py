@@ -75,7 +75,7 @@ def test_a_cache_that_does_not_say_where_it_is_from_is_refused(ltkd, story, cach
 
 
 def test_a_cache_with_a_number_that_no_run_can_record_is_refused(ltkd, story, cache):
-    forge_attributes(cache, teacher_recipe={"epochs": 10**30})
+    forge_attributes(cache, teacher_recipe={"epochs": 10**30, "name": "\udcff"})
     assert refused(ltkd("distill"), 3, str(cache), "ltkd export-logits")
     assert len(list((story / "runs").iterdir())) == 3
 
