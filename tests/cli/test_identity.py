@@ -99,9 +99,11 @@ def test_a_second_teacher_makes_another_setting(told, record):
     assert setting_of(two) != setting_of(Run(told, record))
 
 
-@pytest.mark.parametrize("path", ["settings.seed", "parents.0.teacher_sha256"])
-def test_another_seed_of_student_or_teacher_is_another_draw(told, record, path):
-    assert draw_of(changed(told, record, path, "9")) != draw_of(Run(told, record))
+@pytest.mark.parametrize(
+    ("path", "value"), [("settings.seed", 9), ("parents.0.teacher_sha256", "9" * 64)]
+)
+def test_another_seed_of_student_or_teacher_is_another_draw(told, record, path, value):
+    assert draw_of(changed(told, record, path, value)) != draw_of(Run(told, record))
 
 
 def of_first_release(told, record, **fields):
