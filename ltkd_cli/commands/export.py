@@ -99,20 +99,41 @@ def export_logits(
     if not settings.replace and is_there(path, layout, attributes):
         yield Note(f"{path} exists already, with the same teacher, images, views and settings")
         return path
+    yield from compute(
+        network, data, policy, (path, layout, attributes), settings.replace, run.name
+    )
+    return path
+
+
+def compute(
+    network: torch.nn.Module,
+    data: Data,
+    policy: Policy,
+    cache: tuple[Path, Layout, dict[str, Any]],
+    replace: bool,
+    teacher: str,
+) -> Iterator[Event]:
+    """Fills a cache, of that path, layout and attributes, with what a network computes.
+
+    The network lies on its device; `teacher` is what it is called. Its precision is that which
+    the attributes name.
+    """
+    path, layout, attributes = cache
+    device = next(network.parameters()).device
+    precision = attributes["autocast"]
     yield ExportBegins(
         path=str(path),
-        run=run.name,
+        run=teacher,
         image_set=data.name,
-        images=len(data.train.labels),
-        views=views,
+        images=layout.rows,
+        views=int(layout.first[1]),
         precision=precision,
         device=devices.describe(device),
     )
     yield from fill(
-        path, layout, attributes, settings.replace,
+        path, layout, attributes, replace,
         lambda writer: export(network, data.train, policy, writer, device, precision),
     )  # fmt: skip
-    return path
 
 
 def fill(

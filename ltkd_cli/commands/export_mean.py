@@ -14,8 +14,8 @@ from .. import devices, models
 from ..data import Data, load
 from ..data.decoded import Progress
 from ..errors import DataMismatch, UsageError, command
-from ..events import Event, ExportBegins, Note, Warned
-from ..inference import evaluate, export
+from ..events import Event, Note, Warned
+from ..inference import evaluate
 from ..outputs import Outputs
 from ..runs import Run
 from ..views.policy import Policy
@@ -24,7 +24,7 @@ from .checks import check_classes, how_kept, refuse_chance
 from .export import (
     ExportSettings,
     check_target,
-    fill,
+    compute,
     is_there,
     layout_of,
     policy_and_views,
@@ -92,19 +92,8 @@ def export_mean(
         return path
     if settings.features:
         yield Note("the mean of several teachers has logits alone: no features are stored")
-    yield ExportBegins(
-        path=str(path),
-        run=names,
-        image_set=data.name,
-        images=layout.rows,
-        views=views,
-        precision=precision,
-        device=devices.describe(device),
-    )
-    yield from fill(
-        path, layout, attributes, settings.replace,
-        lambda writer: export(network, data.train, policy, writer, device, precision),
-    )  # fmt: skip
+    cache = path, layout, attributes
+    yield from compute(network, data, policy, cache, settings.replace, names)
     return path
 
 

@@ -12,15 +12,23 @@ from .. import devices, models
 from ..data import Data, DataSpec, load
 from ..data.decoded import Progress
 from ..errors import DataMismatch, command
-from ..events import Event, ExportBegins, Note, TeacherScored, Warned
-from ..inference import evaluate, export
+from ..events import Event, Note, TeacherScored, Warned
+from ..inference import evaluate
 from ..metrics import Scores
 from ..models.weights import Weights, fetch, read, whole_network
 from ..views.policy import Policy
 from .cache_record import about_images
 from .caches import UNKNOWN
 from .checks import how_kept, refuse_chance
-from .export import ExportSettings, check_target, fill, is_there, layout_of, policy_and_views, slug
+from .export import (
+    ExportSettings,
+    check_target,
+    compute,
+    is_there,
+    layout_of,
+    policy_and_views,
+    slug,
+)
 from .initial import introduce
 from .settings import with_images
 
@@ -76,19 +84,8 @@ def export_weights(
     if not settings.replace and is_there(path, layout, attributes):
         yield Note(f"{path} exists already, with the same teacher, images, views and settings")
         return path
-    yield ExportBegins(
-        path=str(path),
-        run=weights.source,
-        image_set=data.name,
-        images=layout.rows,
-        views=views,
-        precision=precision,
-        device=devices.describe(device),
-    )
-    yield from fill(
-        path, layout, attributes, settings.replace,
-        lambda writer: export(network, data.train, policy, writer, device, precision),
-    )  # fmt: skip
+    cache = path, layout, attributes
+    yield from compute(network, data, policy, cache, settings.replace, weights.source)
     return path
 
 

@@ -81,7 +81,7 @@ class Ragged(Sealed):
                 sides = numbers[:, :2].astype(np.int64)
                 if 3 * int(sides.prod(1).sum()) != length:
                     return None
-                pixels = np.memmap(file, np.uint8, "r", len(header), (length,))
+                pixels = self._mapped(file, "r", len(header), (length,))
         except OSError:
             return None
         checksums = np.ascontiguousarray(numbers[:, 2])

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO, Literal
 
+import numpy as np
+
+from ..errors import DataError
+from .decode import Pixels
 from .files import EncodedImages
 from .images import FileImages
 from .imageset import Images
@@ -40,6 +46,23 @@ class Sealed(ABC):
     @abstractmethod
     def open(self) -> Images | None:
         """The images, mapped; None where there is no file, or not the one that was written."""
+
+    def _mapped(
+        self, file: BinaryIO, mode: Literal["r", "c"], offset: int, shape: tuple[int, ...]
+    ) -> Pixels:
+        """The pixels in the file from `offset` on; DataError where memory has no room to map them.
+
+        Any number of processes share one copy in memory.
+        """
+        try:
+            return np.memmap(file, np.uint8, mode, offset, shape)
+        except OSError as error:
+            if error.errno != errno.ENOMEM:
+                raise
+            raise DataError(
+                f"There is not enough memory to map the decoded images in {self.path}.",
+                "--store never",
+            ) from error
 
     @abstractmethod
     def estimate(self) -> int:

@@ -6,7 +6,6 @@ over the header and these checksums. What is not exactly so is decoded again.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
 from ..files import open_regular
 from .decode import DECODE_VERSION, short_side
 from .files import EncodedImages
@@ -72,13 +70,8 @@ class Squares(Sealed):
                 if seal != hashlib.sha256(header + checksums).digest():
                     return None
                 # Mode "c" never writes to the file, yet gives the writable array PyTorch insists on
-                pixels = np.memmap(file, np.uint8, "c", len(header), self._shape())
-        except OSError as error:
-            if error.errno == errno.ENOMEM:
-                raise DataError(
-                    f"There is not enough memory to map the decoded images in {self.path}.",
-                    "--store never",
-                ) from error
+                pixels = self._mapped(file, "c", len(header), self._shape())
+        except OSError:
             return None
         return StoredImages(pixels, np.frombuffer(checksums, "<u4"), self.path, found.st_ino)
 
