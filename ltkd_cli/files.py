@@ -20,8 +20,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-import filelock
-
 PARTIAL = ".partial"
 """How the name of a file ends that is not whole yet."""
 
@@ -195,6 +193,8 @@ def locked(path: Path, seconds: float = 0.0) -> Iterator[None]:
     names the holder. It is removed at the end. OSError where the name is taken by a link or by
     a file that is no lock; both are left as they are.
     """
+    import filelock  # slow to load, and most commands lock nothing
+
     _refuse_foreign(path)
     lock = filelock.FileLock(path, timeout=seconds, thread_local=False)
     try:

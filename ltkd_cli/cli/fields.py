@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections import Counter
 from pathlib import Path
@@ -270,7 +271,7 @@ DATA: dict[str, Any] = {
 
 def recipe_option(name: str) -> Any:
     """The option of a field of Recipe; None where it is not given."""
-    kind, text = typing.get_args(typing.get_type_hints(Recipe, include_extras=True)[name])[:2]
+    kind, text = typing.get_args(_recipe_hints()[name])[:2]
     shares = name == "milestones"
     option = typer.Option(
         help=_sentence(text),
@@ -279,6 +280,11 @@ def recipe_option(name: str) -> Any:
         callback=_parsed_milestones if shares else None,
     )
     return Annotated[typing.Optional[str if shares else kind], option]  # noqa: UP045
+
+
+@functools.cache
+def _recipe_hints() -> dict[str, Any]:
+    return typing.get_type_hints(Recipe, include_extras=True)
 
 
 def _preset_values(name: str) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
 
 from .contract import MixStep
@@ -44,6 +43,8 @@ def plan(steps: Sequence[MixStep], draws: Draws, total: int, size: tuple[int, in
     share of those views, as DeiT switches between mixup and CutMix (arXiv:2012.12877). View 0
     is never mixed.
     """
+    from scipy.special import betaincinv  # slow to load, and few policies mix
+
     draws = draws.of("mix")
     which, partner, chance, own = draws.uniforms(4)
     step = choose(which, len(steps))
