@@ -147,7 +147,8 @@ def export(place: Place, teacher: str, policy: str = "", path: Path | None = Non
     path = path or place.cache(teacher)
     own = ("--policy", policy) if policy else ()
     begin = (
-        "export-logits", str(place.runs / teacher), "--views", str(place.views),
+        "export-logits", str(place.runs / teacher), *place.image_arguments(),
+        "--views", str(place.views),
         "--output", str(path), "--device", place.device, "--precision", place.export_precision,
         *own,
     )  # fmt: skip
@@ -156,7 +157,8 @@ def export(place: Place, teacher: str, policy: str = "", path: Path | None = Non
 
 def rebalance(place: Place, name: str, source: str, arguments: Sequence[str]) -> Cell:
     """The cell of a run whose last layer is rebalanced; one that was interrupted leaves nothing."""
-    begin = ("rebalance", str(place.runs / source), *arguments, *_new_run(place, name))
+    paths = [text for pair in place.images.items() if pair[0] in PATHS for text in _option(*pair)]
+    begin = ("rebalance", str(place.runs / source), *paths, *arguments, *_new_run(place, name))
 
     def expected() -> dict[str, Any]:
         return {"kind": "rebalance", "parents": [_record(place, source)["weights_sha256"]]}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from . import options
 
 
+@options.with_place
 def evaluate(
+    *,
     which: Annotated[
         list[str] | None,
         typer.Argument(
@@ -36,8 +38,8 @@ def evaluate(
         ),
     ] = None,
     runs: options.Runs = options.DEFAULT_RUNS,
+    place: dict[str, Any],
     device: options.Device = "auto",
-    store: options.Store = None,
 ) -> None:
     """Score head, medium and tail classes of runs, or of the teacher behind a cache."""
     from .. import console
@@ -46,7 +48,7 @@ def evaluate(
 
     names = scoring.splits(split)
     least = scoring.thresholds(fail_under or [])
-    found = console.follow(scoring.score(runs, which or [], device, images, store))
+    found = console.follow(scoring.score(runs, which or [], device, images, place))
     if as_json:
         console.document(scores_document(found, names))
     else:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..commands.settings import Settings
+from ..commands.settings import PATHS, Settings
 from ..errors import UsageError
 from ..training.recipe import Recipe
 from .fields import DATA, MACHINE, SETTINGS, check_seed, checked_epochs, checked_seed, recipe_option
@@ -106,6 +106,12 @@ _OF_MACHINE = ("device", "precision", "compile", "resident", "evaluate_every")
 def with_data(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the options that say which images, collected by field into its `images`."""
     return _collecting(command, "images", _data_options(), dict)
+
+
+def with_place(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options that say where a run's images lie now, into its `place`."""
+    parameters = [_parameter(name, DATA[name]) for name in (*PATHS, "store")]
+    return _collecting(command, "place", parameters, dict)
 
 
 def with_settings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +11,9 @@ from . import options
 _RETRAINING = "Re-training (crt, lws, mislas)"
 
 
+@options.with_place
 def rebalance(
+    *,
     run: Annotated[
         str | None,
         typer.Argument(
@@ -114,8 +116,8 @@ def rebalance(
         ),
     ] = None,
     name: options.Name = None,
-    store: options.Store = None,
     runs: options.Runs = options.DEFAULT_RUNS,
+    place: dict[str, Any],
     device: options.Device = "auto",
 ) -> None:
     """Reduce a trained network's bias towards large classes, by its last layer only."""
@@ -134,7 +136,7 @@ def rebalance(
         strategy, strength, validation, views, device, recipe=recipe, epochs=epochs,
         batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay,
         smooth_head=smooth_head, smooth_tail=smooth_tail, classifier_share=classifier_share,
-        store=store,
+        place=place,
     )  # fmt: skip
     made = console.follow(rebalancing.rebalance(runs, source, asked, name, console.decoding))
     print_run(made)

@@ -54,7 +54,9 @@ def of_training(
 
 def of_rebalancing(source: Run, asked: Rebalancing) -> dict[str, Any]:
     """The options that repeat a `rebalance` of the run `source`."""
-    return _with_hyphens({"run": str(source.path.absolute()), **dataclasses.asdict(asked)})
+    values = dataclasses.asdict(asked)
+    place = {NAMES.get(name, name): value for name, value in values.pop("place").items()}
+    return _with_hyphens({"run": str(source.path.absolute()), **values, **place})
 
 
 def write(run: Run, values: dict[str, Any], threads: int | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from .caches import open_cache
 from .checks import check_classes, how_kept
 from .identity import draw_of, setting_of
 from .rebalance_options import stage_in_words
-from .settings import Settings
+from .settings import Settings, moved
 
 SPLITS = ("all", *GROUP_NAMES)
 """What `--split` takes, beside the aliases many and few."""
@@ -73,19 +73,23 @@ class Evaluation:
 
 
 def score(
-    root: Path, which: list[str], device_name: str, images: str = "test", store: str | None = None
+    root: Path,
+    which: list[str],
+    device_name: str,
+    images: str = "test",
+    place: dict[str, Any] | None = None,
 ) -> Generator[Event, None, Evaluation]:
     """Scores of the named runs and caches; of the newest finished run where none is named.
 
-    `images` says on which: `test`, or `validation` for those that a run held out. `store` says
-    whether their decoded files are kept, where that is not to be as in the run.
+    `images` says on which: `test`, or `validation` for those that a run held out. `place` has
+    those fields of a DataSpec that say where they lie, or how they are kept, if that has changed.
     """
     if images not in IMAGES:
         raise UsageError(
             f"--images takes {' or '.join(IMAGES)}, not {images!r}.", "--images validation"
         )
     warnings: list[str] = []
-    scored = yield from _kept(_score_all(root, which, device_name, images, store), warnings)
+    scored = yield from _kept(_score_all(root, which, device_name, images, place or {}), warnings)
     return Evaluation(scored, warnings)
 
 
@@ -180,9 +184,9 @@ def _kept(
 
 
 def _score_all(
-    root: Path, which: list[str], device_name: str, images: str, store: str | None
+    root: Path, which: list[str], device_name: str, images: str, place: dict[str, Any]
 ) -> Generator[Event, None, list[Scored]]:
-    how = device_name, images, store
+    how = device_name, images, place
     if not which:
         run = runs.newest(root)
         yield Note(f"using the newest run, {run.name}")
@@ -203,13 +207,13 @@ def _is_cache(path: Path) -> bool:
 
 
 def _score_run(
-    run: Run, device_name: str, split: str, store: str | None
+    run: Run, device_name: str, split: str, place: dict[str, Any]
 ) -> Generator[Event, None, Scored]:
     run.require_done()
     yield from map(Warned, run.warnings)
     settings = Settings.of(run)
     device = devices.open_device(device_name)
-    data = load(replace(settings.data, store=store or settings.data.store))
+    data = load(moved(settings.data, place))
     yield from how_kept(data)
     yield from check_classes(run, data)
     images, recorded = _images(run, data, split), run.record["data"]

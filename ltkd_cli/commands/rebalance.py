@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import devices, events, models, runs
-from ..data import Data, ImageSet, load
+from ..data import Data, DataSpec, ImageSet, load
 from ..data.decoded import Progress
 from ..errors import DataMismatch, MethodError, RunError, UsageError, command
 from ..events import Event, Rebalanced, RebalancingBegins, Warned
@@ -38,7 +37,7 @@ from .checks import how_kept
 from .frozen import features_of
 from .provenance import environment
 from .rebalance_options import Rebalancing, check
-from .settings import Settings
+from .settings import PATHS, Settings, moved
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,8 @@ class _Opened:
     """A finished run, opened."""
 
     run: Run
+    spec: DataSpec
+    """Of its images, where they lie now."""
     data: Data
     network: Network
     policy: Policy
@@ -166,16 +167,15 @@ def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> _Opened:
             "networks of all classes.",
             command("runs", remark="for those of all classes"),
         )
-    data = load(
-        dataclasses.replace(settings.data, store=asked.store or settings.data.store), progress
-    )
+    spec = moved(settings.data, asked.place)
+    data = load(spec, progress)
     if not data.train.matches(run.record["data"]["train"]):
         raise DataMismatch(
             f"The training images of {run.name} are not what they were when it was trained.",
             command(run.kind, remark="for a new run"),
         )
     policy = Policy(settings.views, settings.view_seed)
-    return _Opened(run, data, network, policy.unmixed, device)
+    return _Opened(run, spec, data, network, policy.unmixed, device)
 
 
 def _check_held_out(opened: _Opened, asked: Rebalancing) -> None:
@@ -193,7 +193,7 @@ def _retraining(opened: _Opened, asked: Rebalancing) -> Retraining | None:
         return None
     preset = asked.recipe or default_preset(asked.strategy, opened.data.spec.data)
     rows = len(opened.data.train.labels)
-    return resolve(asked.strategy, preset, dataclasses.asdict(asked), rows)
+    return resolve(asked.strategy, preset, asdict(asked), rows)
 
 
 def _warn(opened: _Opened, asked: Rebalancing) -> Generator[Event, None, None]:
@@ -286,14 +286,17 @@ def _write(
     stage: dict[str, Any],
     began: float,
 ) -> Run:
-    """The new run, its weights and scores; the settings are those of the run it came from."""
+    """The new run, its weights and scores; its settings are those of the run it came from."""
     parent, network, data = opened.run, opened.network, opened.data
     counts = data.train.class_counts()
     scores = evaluate(network, data.test, data.groups, counts, opened.device, policy=opened.policy)
     label = f"{stage['how']}-{parent.settings['model']}"
-    with runs.creating(root, "rebalance", label, parent.settings, name) as run:
+    paths = {name: getattr(opened.spec, name) for name in PATHS}
+    settings = {**parent.settings, "data": parent.settings["data"] | paths}
+    with runs.creating(root, "rebalance", label, settings, name) as run:
         models.save(network, run.weights)
-        options = configuration.of_rebalancing(parent, asked)
+        place = {name: getattr(opened.spec, name) for name in asked.place}
+        options = configuration.of_rebalancing(parent, replace(asked, place=place))
         configuration.write(run, options, torch.get_num_threads())
         write_per_class(run.per_class, scores)
         run.update(

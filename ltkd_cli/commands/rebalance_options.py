@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import UsageError
@@ -35,8 +35,8 @@ class Rebalancing:
     smooth_head: float | None = None
     smooth_tail: float | None = None
     classifier_share: float | None = None
-    store: str | None = None
-    """Whether decoded image files are kept; as in the run where None."""
+    place: dict[str, Any] = field(default_factory=dict)
+    """Fields of a DataSpec that say where the run's images lie, or how they are kept, now."""
 
     def options(self) -> dict[str, Any]:
         """What decides the outcome beside the strategy and the run's seed, and was asked for."""

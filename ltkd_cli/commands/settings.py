@@ -132,6 +132,16 @@ def with_images(spec: DataSpec, given: dict[str, Any]) -> DataSpec:
     return dataclasses.replace(base, **given)
 
 
+def moved(spec: DataSpec, place: dict[str, Any]) -> DataSpec:
+    """The description of the same images in another place, of which `place` has some fields.
+
+    With another `data`, root and test list are those that belong to it unless they are given.
+    """
+    place = {name: _absolute(name, value) for name, value in place.items()}
+    found = {"root": None, "test_list": None} if "data" in place else {}
+    return dataclasses.replace(spec, **found | place)
+
+
 def _absolute(name: str, value: Any) -> Any:
     from ..data import absolute  # loads PyTorch
 

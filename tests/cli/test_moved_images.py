@@ -1,0 +1,93 @@
+"""`ltkd eval` and `ltkd rebalance` of runs whose images lie elsewhere by now."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from driving import refused
+from PIL import Image
+
+from ltkd_cli import runs
+
+TINY = ("--model", "resnet8", "--epochs", "1", "--evaluate-every", "0", "--precision", "float32")
+TAU = ("rebalance", "1", "--strategy", "tau-norm", "--strength", "1", "--views", "2")
+
+
+def write_images(folder):
+    """Two classes of noise, twelve images to train on and six to test."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 3)):
+        for label in ("cat", "dog"):
+            path = folder / split / label
+            path.mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(path / f"{number}.png")
+
+
+def write_lists(folder):
+    """A train and a test list of the images in `folder`, beside them."""
+    for split in ("train", "test"):
+        found = sorted((folder / split).rglob("*.png"))
+        lines = [f"{path.relative_to(folder)} {int('dog' in path.parts)}" for path in found]
+        (folder / f"{split}.txt").write_text("\n".join(lines))
+
+
+@pytest.fixture(scope="module")
+def trained(ltkd, tmp_path_factory):
+    """A folder with a run on an image folder, and one on lists of it, which have moved since."""
+    root = tmp_path_factory.mktemp("moved")
+    write_images(root / "before")
+    write_lists(root / "before")
+    for data in (root / "before", root / "before/train.txt"):
+        assert ltkd("teach", "--data", data, *TINY, "--runs", root / "runs").code == 0
+    (root / "before").rename(root / "after")
+    return root
+
+
+@pytest.fixture
+def moved(trained, tmp_path, monkeypatch):
+    """A copy of it as the current folder."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_without_their_place_they_are_missed(moved, ltkd):
+    assert refused(ltkd("eval", "1"), 1, "before", "--data")
+    assert refused(ltkd(*TAU), 1, "before", "--data")
+
+
+@pytest.mark.parametrize(("run", "data"), [("1", "after"), ("2", "after/train.txt")])
+def test_where_they_lie_now_a_run_has_the_scores_that_it_recorded(moved, ltkd, run, data):
+    said = ltkd("eval", run, "--data", data, "--json")
+    assert said.code == 0
+    document, recorded = json.loads(said.out), runs.find(Path("runs"), run).record["scores"]
+    assert document["warnings"] == []
+    assert document["results"][0]["all"] == recorded["all"]
+
+
+def test_images_that_are_others_are_scored_with_a_warning(moved, ltkd):
+    shutil.copy("after/test/cat/0.png", "after/test/dog/0.png")
+    said = ltkd("eval", "1", "--data", "after", "--json")
+    assert said.code == 0
+    assert any("test images" in warning for warning in json.loads(said.out)["warnings"])
+
+
+def test_a_rebalanced_run_knows_where_they_lie_now(moved, ltkd):
+    assert ltkd(*TAU, "--data", "after").code == 0
+    made = runs.find(Path("runs"), "3")
+    assert made.settings["data"]["data"] == str(Path("after").absolute())
+    assert ltkd("eval", "3").code == 0
+
+
+def test_its_config_repeats_it_from_any_folder(moved, ltkd, monkeypatch):
+    assert ltkd(*TAU, "--data", "after").code == 0
+    config = Path("runs").absolute() / "0003-rebalance-tau-norm-resnet8/config.toml"
+    monkeypatch.chdir("/")
+    root = moved / "runs"
+    assert ltkd("rebalance", "--config", config, "--runs", root).code == 0
+    hashes = [runs.find(root, number).record["weights_sha256"] for number in ("3", "4")]
+    assert hashes[0] == hashes[1]
