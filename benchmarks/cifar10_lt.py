@@ -9,7 +9,8 @@ students, for an evening on two processor cores.
 
 Each cell is one `ltkd` command and one run folder; see `benchmarks.cells`. Stop it at any time by
 Ctrl-C or SIGTERM: finished cells are not run again, and one that was interrupted goes on where it
-stopped. The table so far is written whenever a cell has ended.
+stopped. Trained teachers that come with the repository (`benchmarks.kept`) are taken up. The table
+so far is written whenever a cell has ended.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import timing, workers
+from benchmarks import kept, timing, workers
 from benchmarks.cells import Cell, Place, distill, export, rebalance, summary, teach
 from benchmarks.rows import FIRST, PUBLISHED_ROWS, SEEDS, SHORT_ROWS, Row
 from ltkd_cli.errors import LtkdError
@@ -102,6 +103,8 @@ def main() -> None:
         if not arguments.table_only:
             os.nice(19)
             cells = table.cells(arguments.seeds, arguments.rows)
+            if not arguments.short:
+                kept.take_up((cell.name for cell in cells), arguments.runs)
             workers.run(cells, arguments.workers, arguments.runs / "logs", write)
     except LtkdError as error:
         sys.exit(error.problem)

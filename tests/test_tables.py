@@ -13,12 +13,13 @@ import pytest
 from run_examples import KNOWN
 from typer.main import get_command
 
-from benchmarks import cells, workers
+from benchmarks import cells, kept, workers
 from benchmarks.cells import Place, Training
 from benchmarks.cifar10_lt import Table, with_others
 from benchmarks.rows import PUBLISHED_ROWS, SHORT_ROWS
 from ltkd_cli import runs
 from ltkd_cli.cli.app import app
+from ltkd_cli.cli.app import run as ltkd
 from ltkd_cli.methods.finding import find
 from ltkd_cli.methods.options import parse_options
 
@@ -167,6 +168,21 @@ def test_cells_are_run_once_each_and_in_their_order(tmp_path, capsys):
     kept = cells.summary(place, "teacher-0")
     assert kept["best"]["epoch"] in (1, 2)
     assert kept["recipe"] == json.loads(json.dumps(small(2).settings()["recipe"]))
+
+
+def test_a_kept_run_is_taken_up_and_knows_no_paths(tmp_path):
+    before, after = (Place(tmp_path / name, {"data": "digits-lt"}, "cpu", views=1) for name in "ab")
+    assert ltkd([*cells.teach(before, "teacher-0", small(4), 0).begin]) == 0
+    folder = kept.keep(before.runs / "teacher-0", tmp_path / "trained")
+    texts = [file.read_bytes() for file in folder.iterdir()]
+    assert len(texts) == len(kept.FILES)
+    assert not any(str(tmp_path).encode() in text for text in texts)
+
+    table = [cells.teach(after, "teacher-0", small(4), 0), cells.export(after, "teacher-0")]
+    kept.take_up([cell.name for cell in table], after.runs, tmp_path / "trained")
+    assert [cell.state() for cell in table] == ["done", "missing"]
+    assert ltkd([*table[1].command()]) == 0
+    assert table[1].state() == "done"
 
 
 def test_a_cell_that_fails_keeps_those_from_running_that_need_it(tmp_path):

@@ -268,6 +268,19 @@ DATA: dict[str, Any] = {
 }
 """Field of DataSpec -> its option; None where it is not given."""
 
+PLACE: dict[str, Any] = {
+    "data": Annotated[
+        str | None,
+        typer.Option(
+            help="Where the images lie now, if they have moved.",
+            rich_help_panel=IMAGES,
+            show_default="those of the run",
+        ),
+    ],
+    **{name: DATA[name] for name in ("root", "test_list", "store")},
+}
+"""The same for a run, whose images may have moved."""
+
 
 def recipe_option(name: str) -> Any:
     """The option of a field of Recipe; None where it is not given."""

@@ -11,10 +11,19 @@ from typing import Annotated, Any
 
 import typer
 
-from ..commands.settings import PATHS, Settings
+from ..commands.settings import Settings
 from ..errors import UsageError
 from ..training.recipe import Recipe
-from .fields import DATA, MACHINE, SETTINGS, check_seed, checked_epochs, checked_seed, recipe_option
+from .fields import (
+    DATA,
+    MACHINE,
+    PLACE,
+    SETTINGS,
+    check_seed,
+    checked_epochs,
+    checked_seed,
+    recipe_option,
+)
 from .fields import Device as Device
 from .fields import Precision as Precision
 from .fields import Store as Store
@@ -110,7 +119,7 @@ def with_data(command: Callable[..., None]) -> Callable[..., None]:
 
 def with_place(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the options that say where a run's images lie now, into its `place`."""
-    parameters = [_parameter(name, DATA[name]) for name in (*PATHS, "store")]
+    parameters = (_parameter(name, annotation) for name, annotation in PLACE.items())
     return _collecting(command, "place", parameters, dict)
 
 
