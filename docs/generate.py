@@ -38,6 +38,9 @@ IN_THE_README = (
 )
 """Rows of the results that the front page shows."""
 
+TEACHER_THAT_IS_A_ROW = "teacher, ce"
+"""A row of the published protocol whose runs are those of the row `ce`."""
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -70,6 +73,7 @@ def pages() -> dict[Path, str]:
     """The text that every page should have."""
     parts = {
         ROOT / "README.md": {
+            "published": published_table_in_short(kept("cifar10-lt-published")),
             "results": results_table(kept("cifar10-lt-short"), IN_THE_README),
             "faults": faults_table(kept("faults")),
         },
@@ -249,25 +253,48 @@ def published_table(rows: Mapping[str, Any], official: Mapping[str, Any]) -> str
         "row", "n", *SPLITS, "best epoch", "minutes", "official code, same pixels",
         "published, other pixels", "the row's own part of the command",
     )  # fmt: skip
-    return table(columns, (published_row(name, row, official) for name, row in rows.items()))
-
-
-def published_row(
-    name: str, row: Mapping[str, Any], official: Mapping[str, Any]
-) -> tuple[str, ...]:
-    """One row of the published protocol, also where it has not been run."""
-    runs = list(row["runs"].values())
-    cells = [last_epoch(runs, split) for split in SPLITS] if runs else ["not run"] + ["-"] * 3
-    of_others = row["published"]
-    published = (
-        f"{of_others['accuracy']:g} ({of_others['source']}; epoch: {of_others['epoch']})"
-        if of_others
-        else "-"
-    )
-    return (
-        name, str(len(runs)), *cells, best_epoch(runs), minutes(runs) if runs else "-",
-        official_code(official.get(row["stem"])), published, f"`{row['arguments']}`",
+    lines = (
+        (
+            *published_row(name, row), minutes([*row["runs"].values()]),
+            official_code(official.get(row["stem"])), of_others(row), f"`{row['arguments']}`",
+        )
+        for name, row in rows.items() if row["runs"]
     )  # fmt: skip
+    return table(columns, lines) + not_run_yet(rows)
+
+
+def published_table_in_short(rows: Mapping[str, Any]) -> str:
+    """Our accuracies in percent beside those that are published."""
+    columns = ("row", "n", *SPLITS, "best epoch", "published, other pixels")
+    return table(
+        columns,
+        (
+            (*published_row(name, row), of_others(row))
+            for name, row in rows.items()
+            if row["runs"] and name != TEACHER_THAT_IS_A_ROW
+        ),
+    )
+
+
+def not_run_yet(rows: Mapping[str, Any]) -> str:
+    """A paragraph with the rows without runs; nothing where there are none."""
+    names = [f"`{name}`" for name, row in rows.items() if not row["runs"]]
+    return f"\n\nNot run yet: {'; '.join(names)}." if names else ""
+
+
+def published_row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name, seeds, accuracies after the last epoch, and the best epoch."""
+    runs = list(row["runs"].values())
+    accuracies = (last_epoch(runs, split) for split in SPLITS)
+    return name, str(len(runs)), *accuracies, best_epoch(runs)
+
+
+def of_others(row: Mapping[str, Any]) -> str:
+    """The published figure, its source, and which epoch it is of."""
+    published = row["published"]
+    if not published:
+        return "-"
+    return f"{published['accuracy']:g} ({published['source']}; epoch: {published['epoch']})"
 
 
 def last_epoch(runs: Sequence[Mapping[str, Any]], split: str) -> str:
@@ -349,6 +376,8 @@ def consistency_table(rows: Mapping[str, Any]) -> str:
     columns = ("row", "n", *SPLITS, "all, less 16 views", "tail, less 16 views")
     lines = []
     for name, row in rows.items():
+        if not row["runs"]:
+            continue
         runs, same = row["runs"], rows[f"{name.partition(',')[0]}, 16 views"]["runs"]
         of = {
             split: [100 * run["scores"][split]["accuracy"] for run in runs.values()]
@@ -364,9 +393,9 @@ def consistency_table(rows: Mapping[str, Any]) -> str:
             for split in ("all", "tail")
         }
         cells = [over_seeds(values) if values else "-" for values in pairs.values()]
-        accuracies = [over_seeds(of[split]) for split in SPLITS] if runs else ["not run", *"---"]
+        accuracies = (over_seeds(of[split]) for split in SPLITS)
         lines.append((name, str(len(runs)), *accuracies, *cells))
-    return table(columns, lines)
+    return table(columns, lines) + not_run_yet(rows)
 
 
 def faults_table(campaign: Mapping[str, Any]) -> str:
