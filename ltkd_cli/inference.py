@@ -61,7 +61,7 @@ def predict(
 
     `policy` says how much of a photograph its clean view shows.
     """
-    rows = torch.split(torch.arange(len(image_set.labels)), _batch(image_set))
+    rows = torch.split(torch.arange(len(image_set.labels)), _batch(image_set, network))
     shown = read(image_set.images, clean(rows), policy, device)
     parts = [forward(network, found.images, precision)["logits"] for found in shown]
     return torch.cat(parts).cpu()
@@ -82,7 +82,7 @@ def extract_features(
     """
     found = torch.empty(len(rows), views, network.width)
     counts = torch.full_like(rows, views)
-    parts = torch.split(torch.arange(len(rows)), max(1, _batch(image_set) // views))
+    parts = torch.split(torch.arange(len(rows)), max(1, _batch(image_set, network) // views))
     blocks = [(rows[places], counts[places]) for places in parts]
     computed = forward_views(network, image_set, blocks, policy, device, precision)
     for places, outputs in zip(parts, computed, strict=True):
@@ -111,7 +111,7 @@ def export(
     done = total - len(missing)
     yield Exported(done, total)
     missed: list[tuple[int, int, int]] = []
-    for begin, end in _blocks(first, _batch(image_set)):
+    for begin, end in _blocks(first, _batch(image_set, network)):
         low, high = np.searchsorted(missing, [first[begin], first[end]])
         if low < high:
             missed.append((begin, end, int(high - low)))
@@ -156,9 +156,14 @@ def forward(network: nn.Module, pixels: Tensor, precision: str = "float32") -> O
         return {name: value.float() for name, value in network(to_float(pixels)).items()}
 
 
-def _batch(image_set: ImageSet) -> int:
-    """Images in one forward pass: of larger ones fewer, so that they take no more memory."""
+def _batch(image_set: ImageSet, network: nn.Module) -> int:
+    """Images in one forward pass: of larger ones fewer, so that they take no more memory.
+
+    Their size is that which the network works on, where it enlarges its input.
+    """
     height, width = image_set.images.size
+    if isinstance(network, Network):
+        height, width = network.input_size(height, width)
     return max(1, min(BATCH, BATCH * SMALL * SMALL // (height * width)))
 
 

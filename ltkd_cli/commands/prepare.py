@@ -153,6 +153,12 @@ def _check(kind: str, given: dict[str, Any], method: type[Method]) -> None:
             f"Method {name} learns from a teacher, so it belongs to distill.",
             command("distill", "--method", name),
         )
+    if method.head_is_given and given.get("head", "") not in ("", method.head):
+        raise MethodError(
+            f"The loss of {name} is that of the last layer {method.head}, which it brings along, "
+            f"and not of {given['head']}.",
+            command(kind, "--method", name),
+        )
     if len(caches) > 1 and not method.several_teachers:
         raise MethodError(
             f"Method {name} learns from one teacher, not from {len(caches)}.",
@@ -178,7 +184,8 @@ def _sources(
     """The caches that say which images and views are trained on, opened.
 
     They teach, too, but for a `distill` whose method needs no teacher: that one takes images and
-    views of a cache, for a fair comparison, unless `given` names other images.
+    view policy of a cache, for a comparison, unless `given` names other images. How many views
+    the cache holds does not bind it.
     """
     paths = [Path(path) for path in given.get("caches", [])]
     if method.needs and not paths:

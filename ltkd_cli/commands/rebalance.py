@@ -124,12 +124,15 @@ def rebalance(
     how = _retraining(opened, asked)
     yield from _warn(opened, asked)
     validation = _validation(opened, asked)
+    clean_only = validation.held_out and (how is None or how.moving_statistics)
+    if clean_only:  # then --views decides nothing
+        asked = replace(asked, views=Rebalancing.views)
     yield _introduction(opened, asked, how, validation)
     changed, compared = yield from _change(opened, asked, how, validation)
     record = {
         "how": asked.strategy,
         "options": asked.options(),
-        "views": _views(opened, asked),
+        "views": validation.views if clean_only else _views(opened, asked),
         "validation_images": len(validation.rows),
         "validation_held_out": validation.held_out,
         "validation_before": compared.before,

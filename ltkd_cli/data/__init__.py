@@ -20,7 +20,7 @@ from .folder import find_folder
 from .huggingface import PREFIX, find_dataset, is_dataset
 from .imageset import Data, DataSpec, Images, ImageSet
 from .lists import find_lists
-from .longtail import SEEDS
+from .longtail import KINDS, SEEDS
 from .manifest import read_manifest
 from .npz import load_npz
 from .parquet import read_parquet
@@ -114,6 +114,11 @@ def check(spec: DataSpec) -> None:
         raise UsageError(
             f"The image size is a number of pixels up to {LARGEST_SIZE:,}, not {spec.image_size}.",
             "--image-size 32",
+        )
+    if spec.imbalance_type not in KINDS:
+        raise UsageError(
+            f"The imbalance type is {' or '.join(KINDS)}, not {spec.imbalance_type!r}.",
+            "--imbalance-type exp",
         )
     if not 0 <= spec.imbalance_seed < SEEDS:
         raise UsageError(

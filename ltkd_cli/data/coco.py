@@ -49,11 +49,8 @@ def read_json(path: Path) -> Table:
 
 
 def _of_coco(path: Path, whole: dict[str, Any], annotations: list[dict[str, Any]]) -> Table:
-    files = {
-        _id(path, f"images[{n}]", image, "id"): _text(path, f"images[{n}]", image, "file_name")
-        for n, image in enumerate(_entries(path, whole, "images"))
-    }
-    names = _category_names(path, _entries(path, whole, "categories"))
+    files = _by_id(path, whole, "images", "file_name")
+    names = _category_names(path, _by_id(path, whole, "categories", "name"))
     category_of: dict[Id, Id] = {}
     for n, annotation in enumerate(annotations):
         place = f"annotations[{n}]"
@@ -102,12 +99,23 @@ def _of_bag_of_tricks(
     )
 
 
-def _category_names(path: Path, categories: list[dict[str, Any]]) -> Mapping[Id, str]:
+def _by_id(path: Path, whole: dict[str, Any], entries: str, text: str) -> dict[Id, str]:
+    """A text of every entry by the entry's id; DataError where two have the same id."""
+    found: dict[Id, str] = {}
+    for n, entry in enumerate(_entries(path, whole, entries)):
+        place = f"{entries}[{n}]"
+        number = _id(path, place, entry, "id")
+        if number in found:
+            raise DataError(
+                f"{place} of {path} has the id {number!r}, which an earlier one has.",
+                "give each its own, also where two files were put together",
+            )
+        found[number] = _text(path, place, entry, text)
+    return found
+
+
+def _category_names(path: Path, names: dict[Id, str]) -> Mapping[Id, str]:
     """Names by id, in the order of the ids."""
-    names = {
-        _id(path, f"categories[{n}]", each, "id"): _text(path, f"categories[{n}]", each, "name")
-        for n, each in enumerate(categories)
-    }
     if double := [name for name, count in Counter(names.values()).items() if count > 1]:
         raise DataError(
             f"Categories of {path} that share a name: {name_some(double)}.", "give each its own"

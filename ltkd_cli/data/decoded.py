@@ -141,7 +141,10 @@ def _decoded(split: Sealed, report: Callable[[int], None]) -> Iterator[Pixels | 
     files = split.files
 
     def one(row: int) -> Pixels | Failure:
-        return attempt(files.file(row), split.short, files.name(row))
+        image = attempt(files.file(row), split.short, files.name(row))
+        if not isinstance(image, Failure):
+            files.check_unchanged(row)
+        return image
 
     with ThreadPoolExecutor(threads(files.typical_bytes)) as pool:
         for start in range(0, len(files), BATCH):

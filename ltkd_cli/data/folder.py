@@ -33,6 +33,9 @@ NO_IMAGES = (
 TEST_FOLDERS = ("test", "val")
 """Where test images may lie, the first that exists and has classes."""
 
+OUTSIDE = "outside"
+"""Stands for images outside of class folders where others are counted by their ending."""
+
 LEVEL = "images"
 """A folder that some data sets put between a split and its classes, or below each class."""
 
@@ -47,11 +50,16 @@ def find_folder(spec: DataSpec) -> Splits:
     top = _below_level(_train_folder(folder))
     class_names = _class_names(top)
     train, ignored = _listing(folder, top, "train", class_names)
-    test, more_ignored = _test_listing(folder, class_names)
+    test, more_ignored = _test_listing(folder, class_names, TEST_FOLDERS)
+    validation = None
+    if test.split == "test" and _is_labelled(folder / "val", class_names):
+        validation, still_more = _test_listing(folder, class_names, ("val",))
+        more_ignored += still_more
     return Splits(
         spec,
         train,
         test,
+        validation,
         warnings=_said_of_ignored(folder, ignored + more_ignored),
         filling=f"remove them or fill them; images end in one of {' '.join(EXTENSIONS)}",
     )
@@ -74,12 +82,17 @@ def _train_folder(folder: Path) -> Path:
     )
 
 
-def _test_listing(folder: Path, class_names: tuple[str, ...]) -> tuple[Listing, Counter[str]]:
-    """The listing of the first test folder that says the classes of its images."""
+def _test_listing(
+    folder: Path, class_names: tuple[str, ...], names: Sequence[str]
+) -> tuple[Listing, Counter[str]]:
+    """The listing of the first of some folders that says the classes of its images."""
     unlabelled = []
-    for name in TEST_FOLDERS:
+    for name in names:
         top = folder / name
         if not top.is_dir():
+            continue
+        if not _is_labelled(top, class_names):
+            unlabelled.append(str(_below_empty_level(top)))
             continue
         if tiny_imagenet.is_annotated(top):
             keys, labels = tiny_imagenet.annotated(top, class_names)
@@ -87,12 +100,24 @@ def _test_listing(folder: Path, class_names: tuple[str, ...]) -> tuple[Listing, 
                 set_name(folder.resolve().name), name, str(top), keys, labels, class_names
             ), Counter()
         top = _below_level(top)
-        if _visible_folders(top) == (LEVEL,) and LEVEL not in class_names:
-            unlabelled.append(str(top / LEVEL))
-            continue
         check_known(str(top), {*_visible_folders(top)}, class_names, str(folder / "train"))
         return _listing(folder, top, name, class_names)
     raise _without_test(folder, unlabelled)
+
+
+def _is_labelled(top: Path, class_names: tuple[str, ...]) -> bool:
+    """Whether a folder says the classes of its images, by folders or by annotations."""
+    if not top.is_dir():
+        return False
+    folders = _visible_folders(_below_level(top))
+    if folders == (LEVEL,) and LEVEL not in class_names:
+        folders = ()
+    return bool(folders) or tiny_imagenet.is_annotated(top)
+
+
+def _below_empty_level(top: Path) -> Path:
+    """Where the images of a folder without classes lie."""
+    return top / LEVEL if _visible_folders(top) == (LEVEL,) else top
 
 
 def _without_test(folder: Path, unlabelled: Sequence[str]) -> DataError:
@@ -131,6 +156,8 @@ def _listing(
     """The listing below `root`, and how many other files there are by their ending."""
     ignored: Counter[str] = Counter()
     of_class = [_image_keys(root, name, ignored) for name in class_names]
+    with os.scandir(root) as entries:
+        ignored[OUTSIDE] = sum(_is_image(entry.name) for entry in entries if entry.is_file())
     keys = tuple(itertools.chain.from_iterable(of_class))
     if not keys:
         raise DataError(
@@ -164,11 +191,14 @@ def _image_keys(root: Path, class_name: str, ignored: Counter[str]) -> list[str]
 
 def _said_of_ignored(folder: Path, ignored: Counter[str]) -> tuple[str, ...]:
     """What is worth saying of files that are left out: those that might hold images."""
+    outside = ignored.pop(OUTSIDE, 0)
+    said = (f"Images of {folder} that lie in no class folder and are left out: {outside:,}.",)
     others = {ending: n for ending, n in sorted(ignored.items()) if ending not in NO_IMAGES}
     if not others:
-        return ()
+        return said if outside else ()
     counts = ", ".join(f"{n:,} {ending or 'without an ending'}" for ending, n in others.items())
-    return (f"Files in {folder} that are left out, because their kind is not read: {counts}.",)
+    kinds = f"Files in {folder} that are left out, because their kind is not read: {counts}."
+    return (kinds, *(said if outside else ()))
 
 
 def _leads_back(folder: str, name: str) -> bool:

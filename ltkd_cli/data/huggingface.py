@@ -30,7 +30,7 @@ from .imageset import DataSpec
 from .lists import check_file, read_text
 from .parquet import import_pyarrow
 from .splits import Splits, set_name, split_of
-from .table import ONE_LABEL, Table, class_names_of, listing_of, unused_classes
+from .table import ONE_LABEL, Table, check_table, class_names_of, listing_of, unused_classes
 
 PREFIX = "hf:"
 """Before the path of a dataset, where its files do not tell by themselves."""
@@ -109,7 +109,7 @@ def find_dataset(spec: DataSpec) -> Splits:
     name = set_name(folder.resolve().name)
     listings = {}
     for split, part in parts.items():
-        found = listing_of(name, split, folder, part.table, class_names, train.path)
+        found = listing_of(name, split, str(folder), part.table, class_names, train.path)
         listings[split] = replace(found, opener=partial(ArrowImages, shards=part))
     test = listings.get("test") or listings["val"]
     validation = listings.get("val") if "test" in listings else None
@@ -154,6 +154,8 @@ def _shards(folder: Path) -> Shards:
     images, labels, classes = _columns(folder, table)
     rows = [str(row) for row in range(len(labels))]
     found = Table(folder, rows, labels, classes=classes)
+    if classes is None:
+        check_table(found)
     return Shards(folder, images, found, stamps.astype(np.int64))
 
 

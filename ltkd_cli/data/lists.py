@@ -15,6 +15,8 @@ from .files import Listing
 from .imageset import DataSpec
 from .splits import Splits, check_known, set_name
 
+ONE_LABEL = "softmax distillation is for one label an image; use a set with single labels"
+
 TEST_WORDS = ("test", "val")
 """What takes the place of `train` in the name of the test list, in order of preference."""
 
@@ -36,25 +38,51 @@ def find_lists(spec: DataSpec) -> Splits:
     """
     train_list = Path(spec.data).expanduser()
     test_list = Path(spec.test_list).expanduser() if spec.test_list else list_beside(train_list)
-    root = Path(spec.root).expanduser() if spec.root else train_list.parent
-    train, test = read_list(train_list), read_list(test_list)
+    val_list = validation_beside(train_list, test_list)
+    train = read_list(train_list)
     class_names = _class_names(train[1], train_list)
-    check_known(str(test_list), {*map(str, test[1].tolist())}, class_names, str(train_list))
     name = name_of(train_list)
+
+    def listing(path: Path, split: str) -> Listing:
+        keys, labels = read_list(path)
+        check_known(str(path), {*map(str, labels.tolist())}, class_names, str(train_list))
+        return Listing(name, split, root_of(spec, path), keys, labels, class_names)
+
     return Splits(
-        replace(spec, root=str(root), test_list=str(test_list)),
-        Listing(name, "train", str(root), *train, class_names),
-        Listing(name, split_named(test_list), str(root), *test, class_names),
+        replace(spec, root=common_root(spec, train_list, test_list), test_list=str(test_list)),
+        Listing(name, "train", root_of(spec, train_list), *train, class_names),
+        listing(test_list, split_named(test_list)),
+        listing(val_list, "val") if val_list else None,
     )
+
+
+def root_of(spec: DataSpec, listed_in: Path) -> str:
+    """The folder that the paths in a file start from: `--data-root`, or the file's own."""
+    return str(Path(spec.root).expanduser() if spec.root else listed_in.parent)
+
+
+def common_root(spec: DataSpec, train: Path, test: Path) -> str | None:
+    """The folder that the paths in both files start from; None where each has its own."""
+    roots = {root_of(spec, train), root_of(spec, test)}
+    return roots.pop() if len(roots) == 1 else None
 
 
 def read_list(path: Path) -> Entries:
     """Keys and labels of a list; DataError with file and line where it does not fit."""
-    entries = [_entry(line, f"{path}:{number}") for number, line in read_lines(path)]
-    if not entries:
+    keys, labels, label_of = [], [], dict[str, int]()
+    for number, line in read_lines(path):
+        key, label = _entry(line, f"{path}:{number}")
+        if label_of.setdefault(key, label) != label:
+            raise DataError(
+                f"{path}:{number} gives {_shown(key)!r} the label {label}, and an earlier line "
+                f"{label_of[key]}.",
+                ONE_LABEL,
+            )
+        keys.append(key)
+        labels.append(label)
+    if not keys:
         raise DataError(f"The list {path} names no images.", "each line is: PATH LABEL")
-    keys, labels = zip(*entries, strict=True)
-    return keys, np.array(labels, dtype=np.int64)
+    return tuple(keys), np.array(labels, dtype=np.int64)
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -104,6 +132,13 @@ def list_beside(train: Path) -> Path:
         else f"The name of {train} does not say train, so its test list is unknown.",
         f"--test-list PATH/TO/test{train.suffix}",
     )
+
+
+def validation_beside(train: Path, test: Path) -> Path | None:
+    """The file beside a train list or manifest whose name says val, if it is not the test list."""
+    path = train.with_name(train.name.replace("train", "val"))
+    taken = path in (train, test) or split_named(test) == "val"
+    return path if path.is_file() and not taken else None
 
 
 def split_named(test_list: Path) -> str:

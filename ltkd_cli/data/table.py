@@ -16,10 +16,17 @@ from ..errors import DataError, printable
 from .failures import name_some
 from .files import Listing
 from .imageset import DataSpec
-from .lists import check_file, list_beside, name_of, split_named
+from .lists import (
+    ONE_LABEL,
+    check_file,
+    common_root,
+    list_beside,
+    name_of,
+    root_of,
+    split_named,
+    validation_beside,
+)
 from .splits import MAX_NAME, Splits, check_known, check_names, split_of
-
-ONE_LABEL = "softmax distillation is for one label an image; use a set with single labels"
 
 NEGATIVE = re.compile(r"-\d+")
 """What some files write for want of a label."""
@@ -77,17 +84,17 @@ def find_table(spec: DataSpec, read: Read) -> Splits:
     path = Path(spec.data).expanduser()
     check_file(path)
     table = read(path)
-    _check(table)
+    check_table(table)
     parts, test_path = _parts(spec, table, read)
-    root = Path(spec.root).expanduser() if spec.root else path.parent
     class_names = class_names_of(parts["train"])
     listings = {
-        split: listing_of(name_of(path), split, root, part, class_names, path)
+        split: listing_of(name_of(path), split, root_of(spec, part.path), part, class_names, path)
         for split, part in parts.items()
     }
     test = listings.get("test") or listings["val"]
+    root = common_root(spec, path, test_path or path)
     return Splits(
-        replace(spec, root=str(root), test_list=None if test_path is None else str(test_path)),
+        replace(spec, root=root, test_list=None if test_path is None else str(test_path)),
         listings["train"],
         test,
         listings.get("val") if "test" in listings else None,
@@ -110,9 +117,15 @@ def _parts(spec: DataSpec, table: Table, read: Read) -> tuple[dict[str, Table], 
     path = Path(spec.test_list).expanduser() if spec.test_list else list_beside(table.path)
     check_file(path)
     found = read(path)
-    _check(found)
+    check_table(found)
     parts.pop("test", None)
-    return {**parts, split_named(path): _test_part(found)}, path
+    split = split_named(path)
+    beside = validation_beside(table.path, path)
+    if beside and "val" not in parts:
+        held = read(beside)
+        check_table(held)
+        parts["val"] = _test_part(held)
+    return {**parts, split: _test_part(found)}, path
 
 
 def _test_part(table: Table) -> Table:
@@ -146,7 +159,7 @@ def _by_split(table: Table) -> dict[str, Table]:
     return {name: table.only(own) for name, own in rows.items()}
 
 
-def _check(table: Table) -> None:
+def check_table(table: Table) -> None:
     """DataError where a row is no image with one label."""
     if not table.images:
         raise DataError(f"{table.path} names no images.", f"ls -l {table.path}")
@@ -209,13 +222,13 @@ def unused_classes(train: Table, class_names: tuple[str, ...]) -> Iterable[str]:
 
 
 def listing_of(
-    name: str, split: str, root: Path, table: Table, class_names: tuple[str, ...], train: Path
+    name: str, split: str, root: str, table: Table, class_names: tuple[str, ...], train: Path
 ) -> Listing:
     """The listing of one split; DataMismatch where it has classes that the training set lacks."""
     check_known(f"The split {split} in {table.path}", {*table.labels}, class_names, str(train))
     index = {class_name: label for label, class_name in enumerate(class_names)}
     labels = np.array([index[label] for label in table.labels], dtype=np.int64)
-    return Listing(name, split, str(root), tuple(table.images), labels, class_names)
+    return Listing(name, split, root, tuple(table.images), labels, class_names)
 
 
 def _shown(text: str) -> str:

@@ -102,6 +102,8 @@ class Method(nn.Module):
     """The method that its source trains the teacher with; a warning is given for another."""
     head: ClassVar[str] = "linear"
     """Last layer of the student: `linear`, or `cosine:SCALE` (unit features and weights)."""
+    head_is_given: ClassVar[bool] = False
+    """Whether its loss is that of this very head, so that no other can be asked for."""
     several_teachers: ClassVar[bool] = True
     """Whether more than one cache makes sense."""
     takes_experts: ClassVar[bool] = False

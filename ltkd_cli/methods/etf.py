@@ -16,11 +16,12 @@ _MAX_SEARCHED = 1000
 
 
 def balanced_frame(classes: int, width: int) -> Tensor:
-    """Unit anchors float64 [C, min(D, C - 1)] whose largest pairwise cosine is the smallest.
+    """Unit anchors float64 [C, min(D, C - 1)] with a small largest pairwise cosine.
 
     With D >= C - 1 they form a simplex equiangular tight frame: every pairwise cosine is
     -1 / (C - 1). With C <= 2 D they form several simplices in orthogonal subspaces, whose
-    largest cosine of 0 cannot be improved. Beyond that there is no closed form: orthogonal
+    largest cosine of 0 cannot be improved; classes of one simplex lie opposite each other.
+    Beyond that there is no closed form, and the smallest is not known: orthogonal
     bases and their negatives, which a search pushes apart where there are at most 1,000
     classes. No part of this is random: the same sizes give the same frame.
 

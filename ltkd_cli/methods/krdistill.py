@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Literal, get_args
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,6 +32,12 @@ EFFECTIVE_NUMBER_BETA = 0.9999
 Target = Literal["feature", "class-mean"]
 """What the features' term pulls to the anchors."""
 
+ASSIGNED = 1000
+"""Classes up to which anchors are assigned to classes in about a second."""
+
+MOST_TURNS = 20
+"""Of assignment and rotation; they settle after a few."""
+
 ROWS_AT_ONCE = 1024
 """Rows whose features are held in double precision together."""
 
@@ -45,11 +52,11 @@ class KnowledgeRectificationDistillation(Method):
     teacher is right and all other relations stay; z'' = z' - lambda ln pi takes the class
     prior pi out. w_y are effective-number weights to a power, with mean 1 over the images.
 
-    Features: one unit anchor for every class, all at the same angle to each other, turned
-    onto the class means of the teacher's unit features (Procrustes). r is the teacher's unit
-    feature pulled towards its class's anchor by g_max (1 - n_y / n_max) and normalised: the
-    largest class keeps the teacher's, the rarest goes furthest. P is linear, thrown away
-    after training, and only there where the widths differ.
+    Features: one unit anchor for every class, all at the same angle to each other where D
+    allows it, turned onto the class means of the teacher's unit features (Procrustes). r is
+    the teacher's unit feature pulled towards its class's anchor by g_max (1 - n_y / n_max)
+    and normalised: the largest class keeps the teacher's, the rarest goes furthest. P is
+    linear, thrown away after training, and only there where the widths differ.
 
     What the teacher says of a mixture is rectified for either label, with its w_y and anchor,
     and all three terms are those of both labels by their shares.
@@ -177,9 +184,24 @@ def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def balanced_anchors(means: Tensor) -> Tensor:
-    """Unit anchors float64 [C, D] at equal angles, turned as close to the means as can be."""
-    frame = balanced_frame(*means.shape)
-    return frame @ procrustes(frame, means)
+    """Unit anchors float64 [C, D], far from each other, turned as close to the means as can be.
+
+    In a simplex, of C <= D + 1 classes, all angles are equal, and it does not matter which class
+    has which corner. Of other frames each class gets the anchor that suits it, in turns with the
+    rotation, up to `ASSIGNED` classes.
+    """
+    classes, width = means.shape
+    frame = balanced_frame(classes, width)
+    anchors = frame @ procrustes(frame, means)
+    if not width + 1 < classes <= ASSIGNED:
+        return anchors
+    for _ in range(MOST_TURNS):
+        _, order = linear_sum_assignment((means @ anchors.T).numpy(), maximize=True)
+        if (order == range(classes)).all():
+            break
+        frame = frame[torch.from_numpy(order)]
+        anchors = frame @ procrustes(frame, means)
+    return anchors
 
 
 def _tempered_weights(class_counts: Tensor, exponent: float) -> Tensor:

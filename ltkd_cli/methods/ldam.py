@@ -38,6 +38,7 @@ class LabelDistributionAwareMargin(Method):
     """
 
     head = f"cosine:{SCALE:g}"
+    head_is_given = True
     mixtures = BOTH_LABELS
 
     margins: Tensor

@@ -68,9 +68,13 @@ class Network(nn.Module):
             part.eval()
         return self
 
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that images of this size are resized to; often the same."""
+        return self.exact or _at_least(self.minimum, height, width)
+
     def _resized(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        size = self.exact or _at_least(self.minimum, height, width)
+        size = self.input_size(height, width)
         if size == (height, width):
             return images
         return F.interpolate(images, size, mode="bilinear", antialias=True)
@@ -82,7 +86,7 @@ class Description:
 
     name: str
     parameters: int
-    """Trainable numbers, the head and projection included."""
+    """Numbers in all weights, the head, the projection and what is frozen included."""
     width: int
     """D of its features."""
 

@@ -48,6 +48,7 @@ class Training:
 
     def snapshot(self) -> dict[str, Any]:
         """Tensors and plain values only, so that it loads with weights_only."""
+        device = self.device
         return {
             "network": self.network.state_dict(),
             "method": self.method.state_dict(),
@@ -57,7 +58,7 @@ class Training:
             "batch": self.batch,
             "sums": self.sums,
             "random": torch.get_rng_state(),
-            "random_gpu": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "random_gpu": [torch.cuda.get_rng_state(device)] if device.type == "cuda" else [],
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -68,11 +69,17 @@ class Training:
         if self.average:
             self.average.load_state_dict(snapshot["average"])
         self.epoch, self.batch = snapshot["epoch"], snapshot["batch"]
-        device = next(self.network.parameters()).device
-        self.sums = {name: value.to(device) for name, value in snapshot["sums"].items()}
+        self.sums = {name: value.to(self.device) for name, value in snapshot["sums"].items()}
         torch.set_rng_state(snapshot["random"].cpu())
-        if snapshot["random_gpu"]:
-            torch.cuda.set_rng_state_all([state.cpu() for state in snapshot["random_gpu"]])
+        states = snapshot["random_gpu"]
+        if states and self.device.type == "cuda":
+            own = min(self.device.index or 0, len(states) - 1)  # 0.1.0 kept those of all GPUs
+            torch.cuda.set_rng_state(states[own].cpu(), self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return next(self.network.parameters()).device
 
     @property
     def final_network(self) -> Network:
@@ -143,6 +150,7 @@ def train(
                 epoch, recipe.epochs, number + 1, batches, images_done, watch.seconds, watch.waited
             )
             if step_is_complete and stop():
+                losses.finish()
                 return
 
         losses.finish()

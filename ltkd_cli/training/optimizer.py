@@ -15,6 +15,9 @@ from .recipe import Recipe
 _BETA2 = 0.999
 """Of AdamW; torch's default, and DeiT's."""
 
+_EMBEDDINGS = ("class_token", "pos_embedding", "relative_position_bias_table")
+"""Names of tokens and position embeddings in torchvision's transformers."""
+
 Group = dict[str, Any]
 """Parameters, and what holds for them alone."""
 
@@ -23,8 +26,9 @@ def build_optimizer(network: nn.Module, method: nn.Module, recipe: Recipe) -> to
     """The recipe's optimiser over all parameters of the network and of the method.
 
     SGD decays every parameter, as the code of the papers does that train with it. AdamW leaves
-    out those of one dimension, the scales and shifts of norms and all biases, as DeiT does. What
-    is frozen is left out. With layer decay, each group has its share of the learning rate.
+    out those of one dimension, the scales and shifts of norms and all biases, and the tokens and
+    position embeddings of transformers, as DeiT does. What is frozen is left out. With layer
+    decay, each group has its share of the learning rate.
     """
     groups = list(_by_layer(network, method, recipe.layer_decay))
     if recipe.optimizer == "sgd":
@@ -37,7 +41,7 @@ def build_optimizer(network: nn.Module, method: nn.Module, recipe: Recipe) -> to
             fused=True,
         )
     return torch.optim.AdamW(
-        [part for group in groups for part in _by_dimension(group)],
+        [part for group in groups for part in _by_decay(group, {*_undecayed(network)})],
         lr=recipe.learning_rate,
         betas=(recipe.momentum, _BETA2),
         weight_decay=recipe.weight_decay,
@@ -69,9 +73,20 @@ def _by_layer(network: nn.Module, method: nn.Module, decay: float) -> Iterable[G
     yield {"params": [*head, *rest], "share": 1.0}
 
 
-def _by_dimension(group: Group) -> Iterable[Group]:
-    """The group without the parameters of one dimension, and those without weight decay."""
-    parameters = group["params"]
-    yield {**group, "params": [one for one in parameters if one.ndim > 1]}
-    flat = [one for one in parameters if one.ndim <= 1]
-    yield {**group, "params": flat, "weight_decay": 0.0}
+def _by_decay(group: Group, undecayed: set[nn.Parameter]) -> Iterable[Group]:
+    """The parameters of the group that weight decay is for, and the others without it."""
+    without = [one for one in group["params"] if one.ndim <= 1 or one in undecayed]
+    known = {*without}
+    yield {**group, "params": [one for one in group["params"] if one not in known]}
+    yield {**group, "params": without, "weight_decay": 0.0}
+
+
+def _undecayed(network: nn.Module) -> Iterable[nn.Parameter]:
+    """Parameters of more dimensions that AdamW leaves as they are: what timm's networks name, and
+    the like in torchvision's."""
+    for module in network.modules():
+        named = getattr(module, "no_weight_decay", None)
+        own = {*named()} if callable(named) else set()
+        for name, parameter in module.named_parameters():
+            if name in own or name.rpartition(".")[2] in _EMBEDDINGS:
+                yield parameter

@@ -150,6 +150,12 @@ def resolve(preset: str, overrides: dict[str, Any]) -> Recipe:
         )
     recipe = dataclasses.replace(PRESETS[preset], **overrides)
     check(recipe)
+    if recipe.schedule != "step":
+        for name in ("milestones", "decay"):
+            changed = getattr(recipe, name) != getattr(PRESETS[preset], name)
+            _require(
+                not changed, name, f"belongs to --schedule step, and this one is {recipe.schedule}"
+            )
     return recipe
 
 

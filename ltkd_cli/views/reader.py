@@ -79,16 +79,19 @@ class Reader:
         if not requests:
             return iter(())
         self._wanted.requests = requests
-        if self._loader is None or not self._loader.num_workers:  # few requests need no worker
-            self._loader = self._open(requests)
+        workers = self._worker_count(requests)
+        if self._loader is None or self._loader.num_workers < workers:  # few requests need few
+            self._loader = self._open(workers)
         with _undisturbed():
             batches = iter(self._loader)
         return _unpacked(batches)
 
-    def _open(self, requests: Sequence[Request]) -> DataLoader[Tensor | Failed]:
+    def _worker_count(self, requests: Sequence[Request]) -> int:
         height, width = self._images.size
         batch_bytes = 3 * height * width * max(len(request.rows) for request in requests[:2])
-        workers = worker_count(len(requests), batch_bytes, self._device)
+        return worker_count(len(requests), batch_bytes, self._device)
+
+    def _open(self, workers: int) -> DataLoader[Tensor | Failed]:
         return DataLoader(
             _Frames(self._images, self._policy),
             sampler=self._wanted,

@@ -33,6 +33,9 @@ TEACH = [
     (("--pretrained", "--model", "resnet8"), "resnet8", ""),
     (("--milestones", "nonsense"), "'nonsense'", "--milestones 0.8,0.9"),
     (("--milestones", "2"), "--milestones", "ltkd teach --help"),
+    (("--milestones", "0.5,0.7"), "--milestones", "ltkd teach --help"),
+    (("--recipe", "cifar-strong", "--decay", "0.5"), "--decay", "ltkd teach --help"),
+    (("--method", "ldam", "--head", "cosine:20"), "cosine:30", "ltkd teach --method ldam"),
     (("--epochs", "0"), "--epochs", "ltkd teach --help"),
     (("--learning-rate", "nan"), "--learning-rate", "ltkd teach --help"),
     (("--mixup", "-1"), "--mixup", "--help"),
@@ -50,6 +53,7 @@ TEACH = [
     (("--groups", "nonsense"), "'nonsense'", "--groups auto"),
     (("--imbalance", "0.5"), "0.5", "--imbalance 100"),
     (("--imbalance-type", "nonsense"), "'nonsense'", "--imbalance-type exp"),
+    (("--imbalance-type", "linear", "--imbalance", "2"), "'linear'", "--imbalance-type exp"),
     (("--imbalance-seed", "-1"), "-1", "--imbalance-seed 0"),
     (("--imbalance-seed", str(10**30), "--imbalance", "1"), "seed", "--imbalance-seed 0"),
 ]

@@ -8,6 +8,7 @@ import pytest
 from run_examples import reseal
 
 from ltkd_cli import runs
+from ltkd_cli.commands.rebalance_options import Rebalancing
 
 HELD_OUT = 82
 """Of the digits with `--validation 10`: at most half of the images of each class."""
@@ -71,6 +72,14 @@ def test_strategies_choose_on_them(ltkd, folder):
         assert stage["validation_before"] == pytest.approx(
             recorded["balanced_accuracy"]["accuracy"]
         )
+
+
+def test_views_that_nobody_looks_at_are_not_recorded(ltkd, folder):
+    options = ("--strategy", "tau-norm", "--views", "32", "--runs", folder, "--name", "tau-32")
+    assert ltkd("rebalance", "teacher", *options).code == 0
+    (stage,) = runs.read(folder / "tau-32").record["rebalanced"]
+    assert stage["views"] == 1
+    assert stage["options"]["views"] == Rebalancing.views
 
 
 def test_what_does_not_fit_is_refused(ltkd, folder, story):

@@ -202,3 +202,12 @@ def test_test_images_without_annotations_are_refused_by_name(write):
 def test_a_test_category_without_training_images_is_a_mismatch(write):
     with pytest.raises(DataMismatch, match="Zerynthia rumina"):
         load(write(inaturalist(TRAIN[:3]), inaturalist([(11, 2)])))
+
+
+@pytest.mark.parametrize("entries", ["images", "categories"])
+def test_two_entries_of_one_id_are_refused(tmp_path, entries):
+    whole = inaturalist(TRAIN)
+    whole[entries].append(whole[entries][0])
+    (tmp_path / "train.json").write_text(json.dumps(whole))
+    with pytest.raises(DataError, match=rf"{entries}\[{len(whole[entries]) - 1}\]"):
+        load(DataSpec(str(tmp_path / "train.json")))

@@ -51,6 +51,35 @@ def test_test_is_preferred_to_val(make_folder):
     assert load(DataSpec(str(make_folder([2, 2], test=3)))).test.class_counts() == [3, 3]
 
 
+def test_val_beside_test_is_there_for_validation(make_folder):
+    make_folder([2, 2], test=1, test_split="val")
+    data = load(DataSpec(str(make_folder([2, 2], test=3))))
+    assert data.validation.class_counts() == [1, 1]
+    with pytest.raises(UsageError, match="validation split of its own"):
+        load(DataSpec(data.spec.data, validation=1))
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_a_folder_without_classes_is_neither_tested_nor_validated_on(
+    make_folder, write_image, split
+):
+    folder = make_folder([2, 2], test_split={"test": "val", "val": "test"}[split])
+    write_image(folder / split / "unlabelled.png")
+    data = load(DataSpec(str(folder)))
+    assert data.test.split != split
+    assert data.validation is None
+
+
+def test_images_outside_of_class_folders_are_counted_in_a_warning(make_folder, write_image):
+    folder = make_folder([2, 2])
+    assert load(DataSpec(str(folder))).warnings == ()
+    for name in ("train/0.png", "train/1.jpg", "test/0.png"):
+        write_image(folder / name)
+    (warning,) = load(DataSpec(str(folder))).warnings
+    assert "no class folder" in warning
+    assert "3" in warning
+
+
 def test_a_long_tail_is_the_published_choice(make_folder):
     folder = make_folder([20, 20, 20])
     natural, tailed = load(DataSpec(str(folder))), load(DataSpec(str(folder), imbalance=10))

@@ -47,6 +47,40 @@ def test_a_val_list_stands_in_for_a_test_list(make_lists):
     assert data.test.split == "val"
 
 
+def test_a_val_list_beside_a_test_list_is_there_for_validation(make_lists, tmp_path):
+    train_list = make_lists([0, 1], [0, 1, 1])
+    (tmp_path / "pets_val.txt").write_text("test/1.png 1\n")
+    data = load(DataSpec(str(train_list)))
+    assert data.test.class_counts() == [1, 2]
+    assert data.validation.class_counts() == [0, 1]
+
+
+@pytest.mark.parametrize("ending", ["txt", "csv"])
+def test_paths_begin_in_the_folder_of_their_own_list(tmp_path, write_image, ending):
+    pixels = {}
+    for split in ("train", "test"):
+        rows = ["path,label"] if ending == "csv" else []
+        for label in (0, 1):
+            image = tmp_path / split / f"{label}.png"
+            pixels[split, label] = write_image(image, seed=len(pixels))
+            rows.append(f"{label}.png{',' if ending == 'csv' else ' '}{label}")
+        (tmp_path / split / f"list.{ending}").write_text("\n".join(rows))
+    train, test = (str(tmp_path / split / f"list.{ending}") for split in ("train", "test"))
+    data = load(DataSpec(train, test_list=test))
+    for split, images in (("train", data.train.images), ("test", data.test.images)):
+        for label in (0, 1):
+            shown = images.resident[label].permute(1, 2, 0)
+            np.testing.assert_array_equal(shown, pixels[split, label])
+    assert load(data.spec).test.fingerprint == data.test.fingerprint
+
+
+def test_an_image_with_two_labels_is_refused(make_lists):
+    train_list = make_lists([0, 1], [0, 1])
+    train_list.write_text(train_list.read_text().rstrip("\n") + "\ntrain/0.png 1\n")
+    with pytest.raises(DataError, match=r"pets_train\.txt:3 .*train/0\.png"):
+        load(DataSpec(str(train_list)))
+
+
 def test_another_test_list_may_be_given(make_lists, tmp_path):
     train_list = make_lists([0, 1], [0, 1, 1])
     (tmp_path / "holdout.txt").write_text("test/0.png 0\n")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltkd_cli.data import DataSpec, load, store
-from ltkd_cli.errors import DataDamaged, DataError
+from ltkd_cli.data import DataSpec, decoded, load, store
+from ltkd_cli.errors import DataDamaged, DataError, DataMismatch
 
 
 def store_of(images):
@@ -22,6 +22,24 @@ def overwrite(path, start, data):
     with path.open("r+b") as file:
         file.seek(start)
         file.write(data)
+
+
+def test_an_image_that_is_edited_while_it_is_stored_is_named(make_folder, monkeypatch):
+    folder = make_folder([3, 3])
+    edited = folder / "train" / "class1" / "002.png"
+    spec, attempt = DataSpec(str(folder)), decoded.attempt
+
+    def slow(file, short, name):
+        image = attempt(file, short, name)
+        if name == str(edited):
+            edited.write_bytes(edited.read_bytes() + b"0")
+        return image
+
+    monkeypatch.setattr(decoded, "attempt", slow)
+    with pytest.raises(DataMismatch, match=r"class1/002\.png"):
+        load(spec)
+    monkeypatch.undo()
+    assert load(spec).train.class_counts() == [3, 3]
 
 
 def test_half_of_the_test_images_zeroed_is_noticed(make_folder):

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from ltkd_cli.errors import MethodError
-from ltkd_cli.methods.etf import largest_cosine
+from ltkd_cli.methods.etf import balanced_frame, largest_cosine, procrustes
 from ltkd_cli.methods.kd import KnowledgeDistillation
 from ltkd_cli.methods.krdistill import (
     KnowledgeRectificationDistillation,
@@ -222,6 +222,16 @@ def test_anchors_stay_at_equal_angles_when_they_are_turned_onto_the_means():
     anchors = balanced_anchors(means)
     assert largest_cosine(anchors) == pytest.approx(-1 / 4)
     assert largest_cosine(-anchors) == pytest.approx(-1 / 4)
+
+
+def test_where_no_simplex_fits_each_class_gets_the_anchor_that_suits_it():
+    generator = torch.Generator().manual_seed(0)
+    means = torch.rand(14, 5, generator=generator, dtype=torch.float64)
+    frame = balanced_frame(14, 5)
+    in_order = frame @ procrustes(frame, means)
+    assigned = balanced_anchors(means)
+    assert (assigned * means).sum() > (in_order * means).sum()
+    assert largest_cosine(assigned) == pytest.approx(largest_cosine(frame))
 
 
 def test_a_teacher_with_balanced_means_is_reproduced_by_its_anchors():

@@ -89,6 +89,16 @@ def test_networks_of_timm_give_the_original_s_logits(tmp_path, name):
         torch.testing.assert_close(ours(images)["logits"], wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "convnext_tiny"])
+def test_a_classifier_may_be_one_of_several_layers(tmp_path, name):
+    network = torchvision.models.get_model(name, num_classes=5).eval()
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    ours = whole_network(read(tmp_path / "w.pth", f"torchvision/{name}"), MEAN, STD).eval()
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images)["logits"], expected(network, images))
+
+
 def test_the_code_of_ldam_names_the_parts_of_a_resnet_otherwise(tmp_path):
     ours = build(ModelSpec("resnet14", 4, mean=MEAN, std=STD), seed=3)
     theirs = {}

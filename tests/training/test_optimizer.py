@@ -10,6 +10,7 @@ from ltkd_cli.events import Step
 from ltkd_cli.methods.ce import CrossEntropy
 from ltkd_cli.methods.contract import Task
 from ltkd_cli.models import ModelSpec
+from ltkd_cli.models.network import without_weights
 from ltkd_cli.models.stages import freeze
 from ltkd_cli.training.loader import open_loader
 from ltkd_cli.training.loop import _set_learning_rate, begin, train
@@ -58,6 +59,21 @@ def test_adamw_leaves_norms_and_biases_undecayed():
     decayed = {name for name, value in found.items() if value == pytest.approx(0.95)}
     assert decayed == {"conv.weight", "linear.weight", "projector.weight"}
     assert {value for name, value in found.items() if name not in decayed} == {1.0}
+
+
+@pytest.mark.parametrize("name", ["timm/test_vit", "torchvision/vit_b_32"])
+def test_adamw_leaves_tokens_and_position_embeddings_undecayed(name):
+    if name.startswith("timm"):
+        pytest.importorskip("timm")
+    with torch.device("meta"):
+        network = without_weights(ModelSpec(name, 3, mean=(0, 0, 0), std=(1, 1, 1)))
+    optimizer = build_optimizer(network, nn.Module(), ADAMW)
+    free = {
+        p for group in optimizer.param_groups if not group["weight_decay"] for p in group["params"]
+    }
+    found = {part for part, p in network.named_parameters() if p in free and p.ndim > 1}
+    assert len(found) == 2
+    assert all("token" in part or "pos_embed" in part for part in found)
 
 
 @pytest.fixture(scope="module")

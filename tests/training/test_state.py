@@ -16,7 +16,7 @@ from ltkd_cli.errors import CheckpointError
 from ltkd_cli.methods.contract import Task
 from ltkd_cli.methods.finding import find
 from ltkd_cli.models import ModelSpec
-from ltkd_cli.training.loop import begin
+from ltkd_cli.training.loop import Training, begin
 from ltkd_cli.training.recipe import Recipe
 from ltkd_cli.training.state import load_state, save_state
 
@@ -112,6 +112,19 @@ CONTENTS = {
     "negative epoch": torch_saved({"epoch": -1, "batch": 0}),
     "only counts": torch_saved({"epoch": 1, "batch": 0}),
 }
+
+
+@pytest.mark.parametrize(("gpus", "own"), [(1, 0), (4, 3)], ids=["now", "0.1.0, of four GPUs"])
+def test_a_gpu_takes_up_its_own_random_state_or_the_last_there_is(digits, monkeypatch, gpus, own):
+    training, taken = start(digits, SHORT), []
+    states = [torch.full((4,), number, dtype=torch.uint8) for number in range(gpus)]
+    monkeypatch.setattr(Training, "device", property(lambda self: torch.device("cuda", 7)))
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: states[0])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *given: taken.append(given))
+    training.restore({**training.snapshot(), "random_gpu": states})
+    ((state, device),) = taken
+    assert torch.equal(state, states[own])
+    assert device.index == 7
 
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)

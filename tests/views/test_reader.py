@@ -166,6 +166,16 @@ def test_workers_stay_from_one_epoch_to_the_next_and_can_be_given_other_work(sto
     assert torch.equal(again[0], list(used.frames(requests))[2])
 
 
+def test_an_epoch_with_more_work_than_the_first_gets_more_workers(stored, threads):
+    threads(2)
+    rows, views = views_of(len(stored), 2)
+    requests = requests_of(rows, views, size=4)
+    at_work = Reader(stored, IMAGENET, CPU)
+    for number, workers in ((1, 0), (len(requests), 2), (1, 2)):
+        list(at_work.frames(requests[:number]))
+        assert at_work._loader.num_workers == workers
+
+
 def test_the_global_generator_is_left_alone(stored):
     before = torch.get_rng_state()
     used, requests = opened(stored)

@@ -22,8 +22,8 @@ CHOICES = torch.tensor([CODES[name] for name in OPERATIONS if name != "Invert"])
 class RandAugment(PixelStep):
     """Applies N random operations of magnitude M, from 0 to 30; 2 and 9 unless they are given.
 
-    With a PROBABILITY, each of them is left out otherwise. timm, which counts magnitudes to 10,
-    has 0.5: its rand-m9-n2 is randaugment:2:27:0.5.
+    With a PROBABILITY, each of them is left out otherwise. timm has 0.5 and counts magnitudes to
+    10; its operations and their scales are others (docs/views.md).
 
     Source: Cubuk et al., arXiv:1909.13719; operations and magnitudes of torchvision's RandAugment.
     """
