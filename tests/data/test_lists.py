@@ -203,7 +203,7 @@ def test_a_list_that_is_no_text_is_refused(make_lists):
 
 BAD_LINES = {
     "a label of 5,000 digits": (b"train/0.png " + b"7" * 5_000, "class number 777"),
-    "a label of 5,000 zeros and a 9": (b"train/0.png " + b"0" * 5_000 + b"9", "no image of class"),
+    "a label of 5,000 zeros and a 9": (b"train/2.png " + b"0" * 5_000 + b"9", "no image of class"),
     "a zero byte": (b"train/\x000.png 0", "zero byte"),
     "digits of another script": ("train/0.png ٣".encode(), "not an image path"),
     "a terminal escape": (b"train/0.png \x1b[31mred", "not an image path"),

@@ -166,7 +166,8 @@ def test_workers_stay_from_one_epoch_to_the_next_and_can_be_given_other_work(sto
     assert torch.equal(again[0], list(used.frames(requests))[2])
 
 
-def test_an_epoch_with_more_work_than_the_first_gets_more_workers(stored, threads):
+def test_an_epoch_with_more_work_than_the_first_gets_more_workers(stored, threads, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
     threads(2)
     rows, views = views_of(len(stored), 2)
     requests = requests_of(rows, views, size=4)
