@@ -19,7 +19,8 @@ from typing import Any
 from ..errors import DataError, printable
 from .failures import name_some
 from .lists import read_text
-from .table import ONE_LABEL, Table
+from .splits import ONE_LABEL
+from .table import Table
 
 Id = int | str
 

@@ -29,8 +29,8 @@ from .files import EncodedImages, Listing
 from .imageset import DataSpec
 from .lists import check_file, read_text
 from .parquet import import_pyarrow
-from .splits import Splits, set_name, split_of
-from .table import ONE_LABEL, Table, check_table, class_names_of, listing_of, unused_classes
+from .splits import ONE_LABEL, Splits, set_name, split_of
+from .table import Table, check_table, class_names_of, listing_of, unused_classes
 
 PREFIX = "hf:"
 """Before the path of a dataset, where its files do not tell by themselves."""

@@ -13,9 +13,7 @@ from ..errors import DataError, printable
 from .failures import name_some
 from .files import Listing
 from .imageset import DataSpec
-from .splits import Splits, check_known, set_name
-
-ONE_LABEL = "softmax distillation is for one label an image; use a set with single labels"
+from .splits import ONE_LABEL, Splits, check_known, set_name
 
 TEST_WORDS = ("test", "val")
 """What takes the place of `train` in the name of the test list, in order of preference."""

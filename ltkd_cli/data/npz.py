@@ -22,9 +22,8 @@ from .heldout import SPLIT, hold_out
 from .imageset import Data, DataSpec
 from .lists import check_file
 from .longtail import long_tail_rows
-from .splits import check_names, set_name
+from .splits import ONE_LABEL, check_names, set_name
 from .statistics import channel_statistics
-from .table import ONE_LABEL
 
 MAX_CLASSES = 100_000
 """A larger label is a slip: every class up to it needs images."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..errors import DataError, UsageError, printable
 from .manifest import columns_of
-from .table import ONE_LABEL, Table
+from .splits import ONE_LABEL
+from .table import Table
 
 
 def import_pyarrow(extra: str) -> Any:

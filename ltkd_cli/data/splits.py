@@ -19,6 +19,9 @@ NAMES = {
 }
 """What files call the splits, by the names that they have here."""
 
+ONE_LABEL = "softmax distillation is for one label an image; use a set with single labels"
+"""What to do where an image has several labels."""
+
 MAX_NAME = 200
 """Characters of a class name; a longer one is no name but a mistake."""
 

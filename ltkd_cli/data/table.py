@@ -17,7 +17,6 @@ from .failures import name_some
 from .files import Listing
 from .imageset import DataSpec
 from .lists import (
-    ONE_LABEL,
     check_file,
     common_root,
     list_beside,
@@ -26,7 +25,7 @@ from .lists import (
     split_named,
     validation_beside,
 )
-from .splits import MAX_NAME, Splits, check_known, check_names, split_of
+from .splits import MAX_NAME, ONE_LABEL, Splits, check_known, check_names, split_of
 
 NEGATIVE = re.compile(r"-\d+")
 """What some files write for want of a label."""
