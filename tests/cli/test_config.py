@@ -56,7 +56,7 @@ def test_what_is_typed_wins_over_the_file(ltkd, empty):
 
 def test_numbers_texts_and_lists_mean_what_one_would_type(ltkd, empty):
     mine = config(
-        'model = "resnet8"\nepochs = 1\nmilestones = [0.5, 0.75]\nnesterov = true\n'
+        'model = "resnet8"\nepochs = 1\nschedule = "step"\nmilestones = [0.5, 0.75]\nnesterov = true\n'
         "[set]\nlabel-smoothing = 0.1\n"
     )
     assert ltkd("teach", "--config", mine, "--name", "a").code == 0
@@ -177,7 +177,8 @@ def repeats(ltkd, command, folder, name):
 def test_a_teacher_is_repeated_bit_for_bit_from_its_folder(ltkd, empty):
     options = (
         *("--set", "label_smoothing=0.1", "--validation", 2, "--policy", "flip+cutout:4"),
-        *("--augment", "jitter", "--classes", "head", "--milestones", "0.3,0.6", "--nesterov"),
+        *("--augment", "jitter", "--classes", "head", "--schedule", "step", "--nesterov"),
+        *("--milestones", "0.3,0.6"),
         *("--clip-norm", 2, "--image-size", 10, "--groups", "rank", "--head", "cosine:20"),
     )
     assert ltkd("teach", *SHORT, "--seed", 7, *options, "--name", "a").code == 0
