@@ -56,8 +56,8 @@ def test_what_is_typed_wins_over_the_file(ltkd, empty):
 
 def test_numbers_texts_and_lists_mean_what_one_would_type(ltkd, empty):
     mine = config(
-        'model = "resnet8"\nepochs = 1\nschedule = "step"\nmilestones = [0.5, 0.75]\nnesterov = true\n'
-        "[set]\nlabel-smoothing = 0.1\n"
+        'model = "resnet8"\nepochs = 1\nschedule = "step"\nmilestones = [0.5, 0.75]\n'
+        "nesterov = true\n[set]\nlabel-smoothing = 0.1\n"
     )
     assert ltkd("teach", "--config", mine, "--name", "a").code == 0
     settings = record_of("a")["settings"]
