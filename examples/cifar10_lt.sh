@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The published protocol on CIFAR-10-LT, imbalance 100: ResNet-32 teachers and students, each row by
 # the recipe of its published figure, 200 epochs. Stop it at any time; it goes on where it stopped.
-# A training takes a processor core about 1.5 hours and a GPU minutes. Further options go to the
+# A training takes a processor core two to four hours. Further options go to the
 # script, for instance
 #   bash examples/cifar10_lt.sh --data PATH/TO/IMAGE/FOLDER --rows bkd,dive --seeds 0 --workers 2
 #   bash examples/cifar10_lt.sh --short --runs runs-short --workers 2   # 30 epochs, all methods

@@ -107,7 +107,7 @@ def export_logits(
     console.result(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
     found_by_itself = not (output or files or source) and runs == options.DEFAULT_RUNS
     cache = [] if found_by_itself else ["--cache", str(path)]
-    console.note(f"next: {command('distill', '--method', 'bkd', *cache)}")
+    console.follows(command("distill", "--method", "bkd", *cache))
 
 
 def _settings(**given: Any) -> ExportSettings:

@@ -5,6 +5,15 @@ Results go to stdout, everything else to stderr. This file loads no PyTorch, nor
 """
 
 from .progress import follow, follow_students
-from .terminal import decoding, document, note, result, warn
+from .terminal import decoding, document, follows, note, result, warn
 
-__all__ = ["decoding", "document", "follow", "follow_students", "note", "result", "warn"]
+__all__ = [
+    "decoding",
+    "document",
+    "follow",
+    "follow_students",
+    "follows",
+    "note",
+    "result",
+    "warn",
+]

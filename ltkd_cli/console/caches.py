@@ -51,7 +51,7 @@ def print_cache(cache: CacheContents, attributes: dict[str, Any], size: int) -> 
         ],
         to=terminal.STDOUT,
     )
-    terminal.note(f"all its attributes: {command('cache', 'info', '--json')}")
+    terminal.note(f"all its attributes: {command('cache', 'info', cache.path, '--json')}")
 
 
 def _origin(attributes: dict[str, Any]) -> tuple[str, str]:

@@ -29,7 +29,7 @@ def print_next(made: Sequence[Run]) -> None:
     if len(made) > 1:
         following = ["eval", *(run.name for run in made)]
     elsewhere = [] if root == Path("runs") else ["--runs", str(root)]
-    terminal.note(f"next: {command(*following, *elsewhere)}")
+    terminal.follows(command(*following, *elsewhere))
 
 
 def print_runs(found: Iterable[Run], root: Path) -> None:

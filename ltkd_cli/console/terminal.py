@@ -26,6 +26,15 @@ def note(text: str) -> None:
     _show(STDERR, Text(_lines(text)))
 
 
+def follows(what: Hint) -> None:
+    """The command that follows, to stderr, in one piece on any terminal: it can be pasted."""
+    line = Text(_lines(f"next: {what}"))
+    if STDERR.is_terminal:
+        STDERR.print(line, soft_wrap=True)
+    else:
+        _show(STDERR, line)
+
+
 def warn(text: str, hint: Hint = "") -> None:
     """One line about what the user may not have meant, to stderr, and one with what to do."""
     _show(STDERR, Text.assemble(("warning:", "yellow"), f" {_lines(text)}"))
