@@ -14,7 +14,7 @@ INFORMATION = frozenset(
     [
         *("complete", "created", "ltkd", "torch", "torchvision", "h5py"),
         *("teacher_run", "teacher_files", "teacher_recipe", "teacher_setting", "teacher_scores"),
-        *("data_spec", "image_set", "groups"),
+        *("data_spec", "image_set"),
     ]
 )
 """Attributes that may differ when a partial file is resumed.

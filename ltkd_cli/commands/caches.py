@@ -90,7 +90,7 @@ def newest_cache(root: Path) -> Path:
 
 def find_newest(root: Path) -> Path | None:
     """The same, or None where there is none."""
-    found = root.glob("*/*.h5")
+    found = (path for path in root.glob("*/*.h5") if path.is_file())  # links may lead nowhere
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 

@@ -55,8 +55,13 @@ def of_training(
 def of_rebalancing(source: Run, asked: Rebalancing) -> dict[str, Any]:
     """The options that repeat a `rebalance` of the run `source`."""
     values = dataclasses.asdict(asked)
-    place = {NAMES.get(name, name): value for name, value in values.pop("place").items()}
-    return _with_hyphens({"run": str(source.path.absolute()), **values, **place})
+    place = of_place(values.pop("place"))
+    return _with_hyphens({"run": str(source.path.absolute()), **values}) | place
+
+
+def of_place(place: dict[str, Any]) -> dict[str, Any]:
+    """The options that say where images lie, of fields of a DataSpec."""
+    return _with_hyphens({NAMES.get(name, name): value for name, value in place.items()})
 
 
 def write(run: Run, values: dict[str, Any], threads: int | None = None) -> None:
@@ -74,5 +79,5 @@ def _with_hyphens(values: dict[str, Any]) -> dict[str, Any]:
     return {
         name.replace("_", "-"): value
         for name, value in values.items()
-        if value not in (None, "", {})
+        if value not in (None, "", {}) or name == "milestones"  # which may be none at all
     }

@@ -27,7 +27,7 @@ from .caches import open_cache
 from .checks import check_classes, how_kept
 from .identity import draw_of, setting_of
 from .rebalance_options import stage_in_words
-from .settings import Settings, moved
+from .settings import PATHS, Settings, moved
 
 SPLITS = ("all", *GROUP_NAMES)
 """What `--split` takes, beside the aliases many and few."""
@@ -191,6 +191,11 @@ def _score_all(
         run = runs.newest(root)
         yield Note(f"using the newest run, {run.name}")
         return [(yield from _score_run(run, *how))]
+    if place.keys() & {*PATHS} and all(_is_cache(Path(name)) for name in which):
+        raise UsageError(
+            "A cache knows its teacher's scores, whatever images there are.",
+            "give the teacher's run in its place",
+        )
     scored = []
     for name in which:
         if _is_cache(Path(name)):

@@ -140,7 +140,9 @@ def _scored(logits: Array, images: ImageSet, data: Data) -> Scores:
 def _attributes(given: Foreign, data: Data, scores: Scores, of: ImageSet) -> dict[str, Any]:
     policy = Policy("none")
     marks = {name: sha256_of(path) for name, path in given.files().items()}
+    of_test = {"test_outputs": sha256_of(given.test_logits)} if given.test_logits else {}
     return {
+        **of_test,
         **about_images(data, policy, of),
         "teacher_run": "",
         "teacher_sha256": marks["logits"],

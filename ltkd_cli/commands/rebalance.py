@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .. import devices, events, models, runs
 from ..data import Data, DataSpec, ImageSet, load
 from ..data.decoded import Progress
-from ..errors import DataMismatch, MethodError, RunError, UsageError, command
+from ..errors import Command, DataMismatch, MethodError, RunError, UsageError, command
 from ..events import Event, Rebalanced, RebalancingBegins, Warned
 from ..inference import evaluate, extract_features
 from ..metrics import write_per_class
@@ -35,7 +35,7 @@ from ..views.policy import Policy
 from . import configuration
 from .checks import how_kept
 from .frozen import features_of
-from .provenance import environment
+from .provenance import data_record, environment
 from .rebalance_options import Rebalancing, check
 from .settings import PATHS, Settings, moved
 
@@ -161,7 +161,7 @@ def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> _Opened:
         raise MethodError(
             f"{run.name} ends in a cosine head, which has neither a bias nor a length of a "
             f"class's weights, so {asked.strategy} has nothing to change.",
-            command("rebalance", run.path, "--strategy", "crt"),
+            _again(run, asked, "crt"),
         )
     settings = Settings.of(run)
     if settings.classes != "all":
@@ -186,8 +186,15 @@ def _check_held_out(opened: _Opened, asked: Rebalancing) -> None:
         raise UsageError(
             f"{opened.run.name} held {len(opened.data.validation.labels):,} images out, and they "
             "are what is validated on.",
-            command("rebalance", opened.run.path, "--strategy", asked.strategy),
+            _again(opened.run, asked, asked.strategy),
         )
+
+
+def _again(run: Run, asked: Rebalancing, strategy: str) -> Command:
+    """The command without what does not fit."""
+    place = configuration.of_place(asked.place).items()
+    options = [text for name, value in place for text in (f"--{name}", value)]
+    return command("rebalance", run.path, "--strategy", strategy, *options)
 
 
 def _retraining(opened: _Opened, asked: Rebalancing) -> Retraining | None:
@@ -206,9 +213,13 @@ def _warn(opened: _Opened, asked: Rebalancing) -> Generator[Event, None, None]:
             f"Logit adjustment is meant for a network trained by ce; {run.name} was trained by "
             f"{run.method}, which may have corrected for the class counts already."
         )
-    if not opened.data.test.matches(run.record["data"]["test"]):
+    data, known = opened.data, run.record["data"]
+    if not data.test.matches(known["test"]):
+        yield Warned(f"The test images of {data.name} are not those that {run.name} was scored on.")
+    held_out = data.validation
+    if held_out is not None and not held_out.matches(known.get("validation")):
         yield Warned(
-            f"The test images of {opened.data.name} are not those that {run.name} was scored on."
+            f"The validation images of {data.name} are not those that {run.name} held out."
         )
 
 
@@ -304,7 +315,7 @@ def _write(
         write_per_class(run.per_class, scores)
         run.update(
             environment=environment(opened.device),
-            data={**parent.record["data"], "test": data.test.fingerprint},
+            data=parent.record["data"] | _scored_on(data),
             parents=[_parent(parent), *parent.record["parents"]],
             rebalanced=[*parent.record.get("rebalanced", []), stage],
             weights_sha256=models.weights_sha256(run.weights),
@@ -315,6 +326,12 @@ def _write(
             status="done",
         )
     return run
+
+
+def _scored_on(data: Data) -> dict[str, Any]:
+    """What data_record says of the images that a choice was made on, and of those of the test."""
+    record = data_record(data)
+    return {name: record[name] for name in ("test", "test_split", "validation")}
 
 
 def _parent(run: Run) -> dict[str, Any]:

@@ -28,11 +28,7 @@ def note(text: str) -> None:
 
 def follows(what: Hint) -> None:
     """The command that follows, to stderr, in one piece on any terminal: it can be pasted."""
-    line = Text(_lines(f"next: {what}"))
-    if STDERR.is_terminal:
-        STDERR.print(line, soft_wrap=True)
-    else:
-        _show(STDERR, line)
+    _show(STDERR, Text(_lines(f"next: {what}")), whole=True)
 
 
 def warn(text: str, hint: Hint = "") -> None:
@@ -123,10 +119,12 @@ def _lines(text: str) -> str:
     return printable(text, keep="\n")
 
 
-def _show(to: Console, what: RenderableType) -> None:
-    """On a terminal wrapped between words; elsewhere never wrapped, and without padding."""
+def _show(to: Console, what: RenderableType, *, whole: bool = False) -> None:
+    """On a terminal wrapped between words, but for a `whole` line; elsewhere never, and without
+    padding.
+    """
     if to.is_terminal:
-        to.print(what)
+        to.print(what, soft_wrap=whole)
         return
     text = io.StringIO()
     Console(file=text, width=UNLIMITED, color_system=None, highlight=False).print(what)

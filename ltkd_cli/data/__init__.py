@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import DataError, UsageError, printable
+from . import longtail
 from .cifar import SETS, load_cifar
 from .coco import read_json
 from .contents import Progress
@@ -20,7 +21,6 @@ from .folder import find_folder
 from .huggingface import PREFIX, find_dataset, is_dataset
 from .imageset import Data, DataSpec, Images, ImageSet
 from .lists import find_lists
-from .longtail import KINDS, SEEDS
 from .manifest import read_manifest
 from .npz import load_npz
 from .parquet import read_parquet
@@ -115,16 +115,8 @@ def check(spec: DataSpec) -> None:
             f"The image size is a number of pixels up to {LARGEST_SIZE:,}, not {spec.image_size}.",
             "--image-size 32",
         )
-    if spec.imbalance_type not in KINDS:
-        raise UsageError(
-            f"The imbalance type is {' or '.join(KINDS)}, not {spec.imbalance_type!r}.",
-            "--imbalance-type exp",
-        )
-    if not 0 <= spec.imbalance_seed < SEEDS:
-        raise UsageError(
-            f"The imbalance seed lies between 0 and {SEEDS - 1}, not at {spec.imbalance_seed}.",
-            "--imbalance-seed 0",
-        )
+    imbalance = 1.0 if spec.imbalance is None else spec.imbalance
+    longtail.check(imbalance, spec.imbalance_type, spec.imbalance_seed)
     smallest = spec.image_size or 1
     if spec.short_side is not None and not smallest <= spec.short_side <= LARGEST_SIZE:
         raise UsageError(

@@ -30,7 +30,7 @@ def long_tail_rows(
     A class with fewer images than the long tail grants it keeps all of them. UsageError for
     values that no long tail has, DataError where a class would be left without images.
     """
-    _check(imbalance, kind, seed)
+    check(imbalance, kind, seed)
     counts = long_tail_counts(largest, classes, imbalance, kind)
     if 0 in counts:
         raise DataError(
@@ -41,7 +41,8 @@ def long_tail_rows(
     return choose_rows(labels, counts, seed)
 
 
-def _check(imbalance: float, kind: str, seed: int) -> None:
+def check(imbalance: float, kind: str, seed: int) -> None:
+    """UsageError for values that no long tail has."""
     if not (math.isfinite(imbalance) and imbalance >= 1):
         raise UsageError(f"The imbalance is 1 or more, not {imbalance:g}.", "--imbalance 100")
     if kind not in KINDS:

@@ -118,13 +118,12 @@ def _parts(spec: DataSpec, table: Table, read: Read) -> tuple[dict[str, Table], 
     found = read(path)
     check_table(found)
     parts.pop("test", None)
-    split = split_named(path)
     beside = validation_beside(table.path, path)
     if beside and "val" not in parts:
         held = read(beside)
         check_table(held)
         parts["val"] = _test_part(held)
-    return {**parts, split: _test_part(found)}, path
+    return {**parts, split_named(path): _test_part(found)}, path
 
 
 def _test_part(table: Table) -> Table:

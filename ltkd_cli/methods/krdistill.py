@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Annotated, Literal, get_args
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -195,6 +194,8 @@ def balanced_anchors(means: Tensor) -> Tensor:
     anchors = frame @ procrustes(frame, means)
     if not width + 1 < classes <= ASSIGNED:
         return anchors
+    from scipy.optimize import linear_sum_assignment  # slow to load, and few sets need it
+
     for _ in range(MOST_TURNS):
         _, order = linear_sum_assignment((means @ anchors.T).numpy(), maximize=True)
         if (order == range(classes)).all():

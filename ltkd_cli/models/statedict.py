@@ -115,8 +115,9 @@ def match(
     name, best = max(candidates, key=lambda one: _fit(one[0], one[1], expected))
     prefix = _prefix(best, expected)
     found = {key.removeprefix(prefix): one for key, one in best.items() if key.startswith(prefix)}
-    _check(file.path, found, expected, classifiers)
-    head = _head(best, prefix, (*classifiers, *HEADS), width)
+    heads = (*classifiers, *HEADS)
+    _check(file.path, found, expected, heads)
+    head = _head(best, prefix, heads, width)
     backbone = {key: found.get(key, value) for key, value in expected.items()}
     _check_finite(file.path, {**backbone, **{f"head.{key}": t for key, t in head.items()}})
     known = {_module(key) for key in expected} | {_module(key) for key in classifiers} | {*HEADS}
@@ -192,7 +193,7 @@ def _prefix(names: Iterable[str], expected: StateDict) -> str:
     return max(counts, key=lambda prefix: (counts[prefix], -len(prefix)), default="")
 
 
-def _check(path: Path, found: StateDict, expected: StateDict, classifiers: Sequence[str]) -> None:
+def _check(path: Path, found: StateDict, expected: StateDict, heads: Sequence[str]) -> None:
     hint = "--model with the network that the weights are of"
     needed = [key for key in expected if not _may_be_absent(key)]
     missing = [key for key in needed if key not in found]
@@ -210,8 +211,7 @@ def _check(path: Path, found: StateDict, expected: StateDict, classifiers: Seque
             )
     modules = {_module(key) for key in expected}
     surplus = [key for key in found if key not in expected and _module(key) in modules]
-    of_classifiers = {f"{name}.{part}" for name in classifiers for part in ("weight", "bias")}
-    surplus = [key for key in surplus if not _is_head(key) and key not in of_classifiers]
+    surplus = [key for key in surplus if key.rpartition(".")[0] not in heads]
     if surplus:
         raise CheckpointError(
             f"{path} has tensors that the network lacks, the first of them {surplus[0]}.", hint
@@ -240,10 +240,6 @@ def _head(tensors: StateDict, prefix: str, names: Sequence[str], width: int) -> 
             if bias.shape == weight.shape[:1]:
                 return {"weight": weight, "bias": bias}
     return {}
-
-
-def _is_head(key: str) -> bool:
-    return key.rpartition(".")[0] in HEADS
 
 
 def _may_be_absent(key: str) -> bool:

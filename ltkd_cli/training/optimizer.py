@@ -40,8 +40,9 @@ def build_optimizer(network: nn.Module, method: nn.Module, recipe: Recipe) -> to
             weight_decay=recipe.weight_decay,
             fused=True,
         )
+    undecayed = {*_undecayed(network)}
     return torch.optim.AdamW(
-        [part for group in groups for part in _by_decay(group, {*_undecayed(network)})],
+        [part for group in groups for part in _by_decay(group, undecayed)],
         lr=recipe.learning_rate,
         betas=(recipe.momentum, _BETA2),
         weight_decay=recipe.weight_decay,
@@ -75,18 +76,19 @@ def _by_layer(network: nn.Module, method: nn.Module, decay: float) -> Iterable[G
 
 def _by_decay(group: Group, undecayed: set[nn.Parameter]) -> Iterable[Group]:
     """The parameters of the group that weight decay is for, and the others without it."""
-    without = [one for one in group["params"] if one.ndim <= 1 or one in undecayed]
-    known = {*without}
-    yield {**group, "params": [one for one in group["params"] if one not in known]}
-    yield {**group, "params": without, "weight_decay": 0.0}
+    decayed, others = list[nn.Parameter](), list[nn.Parameter]()
+    for one in group["params"]:
+        (others if one.ndim <= 1 or one in undecayed else decayed).append(one)
+    yield {**group, "params": decayed}
+    yield {**group, "params": others, "weight_decay": 0.0}
 
 
 def _undecayed(network: nn.Module) -> Iterable[nn.Parameter]:
-    """Parameters of more dimensions that AdamW leaves as they are: what timm's networks name, and
-    the like in torchvision's."""
+    """What timm's networks name as such, and the like in torchvision's."""
+    for name, parameter in network.named_parameters():
+        if name.rpartition(".")[2] in _EMBEDDINGS:
+            yield parameter
     for module in network.modules():
-        named = getattr(module, "no_weight_decay", None)
-        own = {*named()} if callable(named) else set()
-        for name, parameter in module.named_parameters():
-            if name in own or name.rpartition(".")[2] in _EMBEDDINGS:
-                yield parameter
+        if callable(named := getattr(module, "no_weight_decay", None)):
+            own = {*named()}
+            yield from (one for name, one in module.named_parameters() if name in own)

@@ -186,6 +186,15 @@ def test_a_teacher_is_repeated_bit_for_bit_from_its_folder(ltkd, empty):
     assert toml.read(Path("runs/a/config.toml")) == toml.read(Path("runs/b/config.toml"))
 
 
+def test_a_schedule_without_milestones_is_repeated(ltkd, empty):
+    options = ("--model", "resnet8", "--epochs", 1, "--recipe", "ldam", "--milestones", "")
+    assert ltkd("teach", *options, "--name", "a").code == 0
+    config = "runs/a/config.toml"
+    assert ltkd("teach", "--config", config, "--name", "b").code == 0
+    assert record_of("b")["settings"]["recipe"] == record_of("a")["settings"]["recipe"]
+    assert record_of("b")["settings"]["recipe"]["milestones"] == []
+
+
 def test_a_student_is_repeated_bit_for_bit_with_its_cache(ltkd, story):
     assert repeats(ltkd, "distill", "0003-distill-bkd-resnet8", "again")
 

@@ -27,6 +27,7 @@ def test_an_export_that_is_there_already_is_not_made_again(ltkd, story, cache):
         (("--view-seed", 3), ("view_seed", "0", "3")),
         (("--dtype", "float32"), ("dtype", "float16", "float32")),
         (("--precision", "bfloat16"), ("autocast", "float32", "bfloat16")),
+        (("--groups", "counts"), ("groups.rule", "rank", "counts")),
     ],
     ids=str,
 )
@@ -139,3 +140,11 @@ def test_force_replaces_caches_only(ltkd, story, name):
     said = ltkd("export-logits", "1", "--views", 1, "--output", name, "--force")
     assert refused(said, 2, name, "--output")
     assert file.read_bytes() == before
+
+
+def test_a_link_to_a_cache_that_is_gone_is_no_cache(ltkd, story, cache):
+    (story / "runs" / "x").mkdir()
+    (story / "runs" / "x" / "gone.h5").symlink_to("/nowhere/gone.h5")
+    assert ltkd("distill", *TINY).code == 0
+    cache.unlink()
+    assert refused(ltkd("distill", *TINY), 1, "runs", "ltkd export-logits")

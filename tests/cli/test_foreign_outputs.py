@@ -76,6 +76,19 @@ def test_is_scored_on_the_test_set_where_it_has_logits_for_it(ltkd, logits):
     assert scored["all"]["accuracy"] == 0.9
 
 
+def test_other_test_logits_are_another_export(ltkd, logits):
+    labels = load(DataSpec()).test.labels.numpy()
+    more = ("--logits", "logits.npy", "--test-logits", "test.npy")
+    for wrong in (80, 40):
+        np.save("test.npy", good_logits(labels, 10, wrong=wrong))
+        if wrong == 40:
+            assert refused(ltkd("export-logits", *more), 3, "test_outputs", "--force")
+        assert ltkd("export-logits", *more, *(("--force",) if wrong == 40 else ())).code == 0
+        assert "exists already" in ltkd("export-logits", *more).err
+    (scored,) = json.loads(ltkd("eval", "logits.h5", "--json").out)["results"]
+    assert scored["all"]["accuracy"] == 0.9
+
+
 def test_files_with_other_numbers_are_other_teachers(ltkd, logits):
     np.save("other.npy", logits + 1)
     np.save("same.npy", logits)

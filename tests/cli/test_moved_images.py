@@ -76,6 +76,33 @@ def test_images_that_are_others_are_scored_with_a_warning(moved, ltkd):
     assert any("test images" in warning for warning in json.loads(said.out)["warnings"])
 
 
+def test_a_cache_is_scored_on_no_other_images(moved, ltkd):
+    assert ltkd("export-logits", "1", "--data", "after", "--views", "1", "--force").code == 0
+    (cache,) = Path("runs").glob("*/*.h5")
+    assert ltkd("eval", cache).code == 0
+    assert refused(ltkd("eval", cache, "--data", "after"), 2, "cache")
+
+
+def test_a_hint_of_rebalance_says_where_they_lie(moved, ltkd):
+    write_images(Path("val"))
+    shutil.move("val/test", "after/val")
+    said = ltkd(*TAU, "--data", "after", "--validation", "1")
+    assert refused(said, 2, "held", f"--data {'after'}")
+
+
+def test_validation_images_that_a_run_did_not_hold_out_are_a_warning(moved, ltkd):
+    write_images(Path("val"))
+    shutil.move("val/test", "after/val")
+    said = ltkd(*TAU, "--data", "after")
+    assert said.code == 0
+    assert "validation images" in said.err
+    made = runs.find(Path("runs"), "3")
+    assert made.record["rebalanced"][0]["validation_held_out"]
+    document = json.loads(ltkd("eval", "3", "--images", "validation", "--json").out)
+    assert document["warnings"] == []
+    assert document["results"][0]["fingerprint"] == made.record["data"]["validation"]
+
+
 def test_a_rebalanced_run_knows_where_they_lie_now(moved, ltkd):
     assert ltkd(*TAU, "--data", "after").code == 0
     made = runs.find(Path("runs"), "3")
