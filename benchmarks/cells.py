@@ -34,6 +34,8 @@ class Place:
     images: Mapping[str, Any]
     """Option that says which images, with underscores -> value."""
     device: str = "auto"
+    compile: bool = False
+    """Whether trainings compile the network."""
     evaluate_every: int = 0
     """Epochs between evaluations on the way; 0 for none."""
     views: int = 16
@@ -236,7 +238,7 @@ def _training(
     begin = (
         *command, *place.image_arguments(), "--model", training.model, *training.arguments(),
         "--seed", str(seed), "--evaluate-every", str(place.evaluate_every),
-        *_new_run(place, name),
+        *(("--compile",) if place.compile else ()), *_new_run(place, name),
     )  # fmt: skip
 
     def expected() -> dict[str, Any]:

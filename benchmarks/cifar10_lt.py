@@ -131,6 +131,7 @@ def place_of(arguments: argparse.Namespace, evaluate_every: int = 0) -> Place:
         runs=arguments.runs,
         images=images,
         device=arguments.device,
+        compile=arguments.compile,
         evaluate_every=evaluate_every,
         views=arguments.views,
         export_precision=arguments.export_precision,
@@ -159,6 +160,7 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=numbers, default=list(SEEDS), help="such as 0,1,2")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--compile", action="store_true", help="trainings compile the network")
     parser.add_argument("--output", type=Path, help="JSON file with the scores of every run")
 
 

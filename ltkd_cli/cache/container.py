@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CacheDamaged, CacheError, CacheMismatch, command
+from ..errors import CacheDamaged, CacheError, CacheMismatch, Hint, command
 from ..files import open_regular
 from . import format1, trailer
+from .again import export_unread
 from .attributes import Record, described, encode, json_text
 from .layout import DATASETS, FORMAT, REQUIRED, Layout, Shape, from_datasets
 from .memory import Memory
@@ -172,11 +173,9 @@ def read_opened(file: Opened, *, unfinished: bool = False) -> Container:
     return container
 
 
-def damage(path: Path, what: str) -> CacheDamaged:
+def damage(path: Path, what: str, hint: Hint = "") -> CacheDamaged:
     """The error for a file that breaks the format's rules."""
-    return CacheDamaged(
-        f"{path} is damaged: {what}.", command("export-logits", "--output", path, "--force")
-    )
+    return CacheDamaged(f"{path} is damaged: {what}.", hint or export_unread(path, "--force"))
 
 
 def _of_format_1(file: Opened) -> Container:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..errors import CacheDamaged, CacheError, CacheMismatch, Hint, command
 from ..files import exists, named_in
 from ..outputs import Outputs
 from . import container
+from .again import export_again, export_unread
 from .container import Container
 from .difference import differences, lines
 from .pack import damaged, unpack
@@ -83,7 +85,13 @@ class Cache:
         """Raises CacheMismatch where the cache does not hold all of `names`."""
         if lacking := sorted(names - self.layout.names):
             raise CacheMismatch(
-                f"{self.path} holds no {' and no '.join(lacking)}.", _with_features(self.attributes)
+                f"{self.path} holds no {' and no '.join(lacking)}.",
+                export_again(
+                    self.path.with_name("with-features.h5"),
+                    self.attributes,
+                    self.layout,
+                    features=True,
+                ),
             )
 
     def views_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -190,8 +198,7 @@ class Cache:
         bad = damaged(self.layout, self._arrays, np.arange(self.layout.entries))
         if len(bad):
             row, view = self.layout.row_and_view(int(bad[0]))
-            raise container.damage(
-                self.path,
+            raise self._damage(
                 f"{len(bad):,} of {self.layout.entries:,} entries are not what was written,"
                 f" the first for row {row}, view {view}",
             )
@@ -200,8 +207,7 @@ class Cache:
         undone = np.flatnonzero(self._arrays["done"] != 1)
         if len(undone):
             row, view = self.layout.row_and_view(int(undone[0]))
-            raise container.damage(
-                self.path,
+            raise self._damage(
                 f"{len(undone):,} entries do not exist, the first for row {row}, view {view}",
             )
 
@@ -224,9 +230,7 @@ class Cache:
             bad = damaged(self.layout, self._arrays, fresh, names & set(part))
             if len(bad):
                 row, view = self.layout.row_and_view(int(bad[0]))
-                raise container.damage(
-                    self.path, f"the entry of row {row}, view {view} is not what was written"
-                )
+                raise self._damage(f"the entry of row {row}, view {view} is not what was written")
             self._checked[column, fresh] = True
 
     def _views_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -247,8 +251,11 @@ class Cache:
     def _no_such(self, what: str) -> NoSuchEntry:
         return NoSuchEntry(f"{self.path} holds no {what}.", command("export-logits"))
 
+    def _damage(self, what: str) -> CacheDamaged:
+        return container.damage(self.path, what, self._export_anew())
+
     def _export_anew(self) -> Hint:
-        return command("export-logits", "--output", self.path, "--force")
+        return export_again(self.path, self.attributes, self.layout, "--force")
 
 
 def _choice(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,21 +265,13 @@ def _choice(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {"data_spec": {name: value for name, value in chosen.items() if name not in ELSEWHERE}}
 
 
-def _with_features(attributes: Mapping[str, Any]) -> Hint:
-    """The command for a cache of the same teacher that holds features."""
-    more = ("--output", "with-features.h5")
-    if attributes.get("teacher_outputs"):
-        logits = attributes.get("teacher_files", {}).get("logits", "LOGITS.npy")
-        given = ("--logits", logits, "--features", "FEATURES.npy")
-        return command("export-logits", *given, *more)
-    several = attributes.get("teacher_runs")
-    if several:
-        return command("export-logits", next(iter(several)), *more, remark="for those of one run")
-    return command("export-logits", attributes.get("teacher_run") or "RUN", *more)
-
-
 def _absent(path: Path) -> CacheError:
-    return CacheError(f"There is no cache {path}.", command("export-logits", "--output", path))
+    caches = [each.name for each in path.parent.glob("*.h5")]
+    near = get_close_matches(path.name, caches, 1)
+    hint: Hint = f"{path.with_name(near[0])}, which exists" if near else ""
+    return CacheError(
+        f"There is no cache {path}.", hint or command("export-logits", "--output", path)
+    )
 
 
 def _unfinished(path: Path) -> CacheError:
@@ -282,21 +281,9 @@ def _unfinished(path: Path) -> CacheError:
 
 
 def _export_again(path: Path) -> Hint:
-    """The command that goes on with an unfinished cache, as far as the cache itself knows."""
-    goes_on = command("export-logits", "--output", path)
+    """The command that goes on with an unfinished cache."""
     try:
         begun = container.read(partial_of(path), unfinished=True)
     except CacheError:
-        return goes_on
-    held = begun.attributes
-    views = int(np.diff(begun.layout.first).max())
-    if held.get("teacher_outputs"):
-        return "the command that began it; it goes on"
-    if held.get("teacher_run"):
-        teacher = [*(held.get("teacher_runs") or {held["teacher_run"]: ""})]
-    elif held.get("teacher_weights"):
-        teacher = ["--model", held["teacher_model"]["name"]]
-        teacher += ["--weights", held["teacher_weights"]["source"]]
-    else:
-        return goes_on
-    return command("export-logits", *teacher, "--views", str(views), "--output", path)
+        return export_unread(path)
+    return export_again(path, begun.attributes, begun.layout)

@@ -105,9 +105,21 @@ def export_logits(
     else:
         path = _export(runs, run or [], images, settings)
     console.result(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
-    found_by_itself = not (output or files or source) and runs == options.DEFAULT_RUNS
-    cache = [] if found_by_itself else ["--cache", str(path)]
-    console.follows(command("distill", "--method", "bkd", *cache))
+    _print_next(path, runs)
+
+
+def _print_next(path: Path, runs: Path) -> None:
+    """The command that trains a student of a cache by a method for such a teacher."""
+    from .. import console
+    from ..commands import caches
+
+    opened = caches.open_cache(path)
+    method = caches.suited(opened)
+    newest = caches.find_newest(runs)
+    found_by_itself = runs == options.DEFAULT_RUNS and newest and newest.samefile(path)
+    named = [] if found_by_itself else ["--cache", str(path)]
+    remark = "with a --cache for each expert" if caches.experts_classes(opened) else ""
+    console.follows(command("distill", "--method", method, *named, remark=remark))
 
 
 def _settings(**given: Any) -> ExportSettings:

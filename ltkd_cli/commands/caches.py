@@ -152,6 +152,16 @@ def check(cache: Cache, data: Data, method: type[Method]) -> None:
         )
 
 
+def suited(cache: Cache) -> str:
+    """The name of the method whose source trains such a teacher as that of the cache."""
+    head, trained_by = cache.attributes["teacher_model"]["head"], cache.attributes["teacher_method"]
+    if experts_classes(cache):
+        return "lfme"
+    if head.startswith("cosine") and "features" in cache.layout.names:
+        return "cbd"
+    return "dive" if trained_by == "balanced-softmax" else "bkd"
+
+
 def views_per_image(cache: Cache) -> tuple[int, int]:
     """The fewest and the most views that the cache holds of an image."""
     counts = np.diff(cache.layout.first)

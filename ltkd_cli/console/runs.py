@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import runs
 from ..errors import command
 from ..runs import Run
 from ..splits import SPLITS
@@ -24,10 +25,14 @@ def print_run(run: Run) -> None:
 
 def print_next(made: Sequence[Run]) -> None:
     """The command that follows on runs that one command has made."""
-    root = made[0].path.parent
-    following = ["export-logits"] if made[0].kind == "teach" else ["eval", "--split", "tail"]
-    if len(made) > 1:
+    root, (first, *others) = made[0].path.parent, made
+    if others:
         following = ["eval", *(run.name for run in made)]
+    else:
+        teacher = first.kind == "teach"
+        newest = runs.newest(root, "teach" if teacher else None)
+        named = [] if newest.path == first.path else [first.name]
+        following = ["export-logits", *named] if teacher else ["eval", *named, "--split", "tail"]
     elsewhere = [] if root == Path("runs") else ["--runs", str(root)]
     terminal.follows(command(*following, *elsewhere))
 

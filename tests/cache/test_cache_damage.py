@@ -271,7 +271,7 @@ def test_an_unfinished_export_is_named_as_such_with_the_command_that_goes_on(pat
     for name in (path, partial_of(path)):
         with pytest.raises(CacheError, match=f"{path} is unfinished") as caught:
             Cache.open(name)
-        expected = f"ltkd export-logits 0001-teach --views 3 --output {path}"
+        expected = f"ltkd export-logits 0001-teach --views 3 --policy crop --output {path}"
         assert str(caught.value.hint) == expected
 
 

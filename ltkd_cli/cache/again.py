@@ -1,0 +1,89 @@
+"""The command that writes a cache anew, or goes on with one, from what the cache says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import numpy as np
+
+from ..errors import Hint, command
+from .layout import Layout
+
+USUAL = (None, False, 0, "", "auto", "exp", "digits-lt")
+"""What fields of a data set's description hold where no option was given."""
+
+OPTIONS = {"root": "--data-root"}
+"""Options that are not called as their field; `--imbalance-type` is, as most are."""
+
+
+def export_again(
+    path: Path, attributes: Mapping[str, Any], layout: Layout, *more: str, features: bool = False
+) -> Hint:
+    """`export-logits` for a cache `path` of the teacher, the views and the number formats of one.
+
+    `attributes` and `layout` are that cache's; with `features` the new one holds some, whether
+    the old one does or not. What a run keeps of a frozen backbone is to be removed instead.
+    """
+    if attributes.get("run"):
+        return f"rm -- {quote(str(path))}, which its run computes again"
+    given = [*_teacher(path, attributes, features)]
+    if not attributes.get("teacher_outputs"):
+        given += _views(attributes, layout)
+        given += [] if layout.width or features or _several(attributes) else ["--no-features"]
+        given += _unless("--precision", attributes.get("autocast"), "float32")
+    given += _unless("--dtype", layout.dtype, "float16")
+    if attributes.get("teacher_outputs") or attributes.get("teacher_weights"):
+        given += _images(attributes.get("data_spec") or {})
+    return command("export-logits", *given, "--output", path, *more)
+
+
+def export_unread(path: Path, *more: str) -> Hint:
+    """The same for a cache that cannot be read, as far as the folder that it lies in tells."""
+    run = str(path.parent) if (path.parent / "run.json").is_file() else "RUN"
+    return command("export-logits", run, "--output", path, *more)
+
+
+def _several(attributes: Mapping[str, Any]) -> Mapping[str, str]:
+    """The runs whose mean the outputs are; empty where they are of one teacher."""
+    return attributes.get("teacher_runs") or {}
+
+
+def _teacher(path: Path, attributes: Mapping[str, Any], features: bool) -> Iterator[str]:
+    if files := attributes.get("teacher_outputs"):
+        named = attributes.get("teacher_files") or {}
+        for name in (*files, *(["features"] if features and "features" not in files else [])):
+            yield from (f"--{name}", named.get(name, f"{name.upper()}.npy"))
+        if attributes.get("test_outputs"):
+            yield from ("--test-logits", named.get("test_logits", "TEST-LOGITS.npy"))
+    elif weights := attributes.get("teacher_weights"):
+        network = attributes["teacher_model"]["name"]
+        own = weights["source"] == network
+        yield from ("--model", network)
+        yield from ("--pretrained",) if own else ("--weights", weights["source"])
+    else:
+        names = [*_several(attributes)] or [attributes.get("teacher_run") or "RUN"]
+        if features:  # which a mean of several has not
+            names = names[:1]
+        yield from (str(path.parent) if name == path.parent.name else name for name in names)
+
+
+def _images(spec: Mapping[str, Any]) -> Iterator[str]:
+    """The options that say which images."""
+    for name, value in spec.items():
+        if value not in USUAL:
+            option = OPTIONS.get(name, f"--{name.replace('_', '-')}")
+            yield from (option,) if value is True else (option, f"{value}")
+
+
+def _views(attributes: Mapping[str, Any], layout: Layout) -> Iterator[str]:
+    yield from ("--views", str(int(np.diff(layout.first).max())))
+    if policy := attributes.get("view_policy"):
+        yield from ("--policy", policy)
+    yield from _unless("--view-seed", str(attributes.get("view_seed") or 0), "0")
+
+
+def _unless(option: str, value: Any, usual: str) -> list[str]:
+    return [] if value in (usual, None) else [option, str(value)]
