@@ -182,9 +182,11 @@ class Retrained:
 
 @dataclass(frozen=True)
 class TeacherScored:
-    """A teacher that is no run was scored on the test images, before its export."""
+    """A teacher that is no run was scored, before its cache is written."""
 
     teacher: str
+    split: str
+    """Of the images that it was scored on."""
     accuracy: dict[str, float | None]
     """By split, as shares; None for a group without classes."""
 

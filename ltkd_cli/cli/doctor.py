@@ -31,8 +31,7 @@ def doctor(
     from ..console.doctor import examined_document, print_examined
     from ..data import DataSpec
 
-    if spec is not None:
-        images["data"] = spec
+    options.add_spec(images, spec)
     examined = examine(DataSpec(**images), console.decoding)
     if as_json:
         console.document(examined_document(examined))

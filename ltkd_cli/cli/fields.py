@@ -240,7 +240,12 @@ DATA: dict[str, Any] = {
         ),
     ],
     "image_size": Annotated[
-        int | None, typer.Option(help="Height and width in pixels.", rich_help_panel=IMAGES)
+        int | None,
+        typer.Option(
+            help="Height and width in pixels.",
+            rich_help_panel=IMAGES,
+            show_default="the images' own where all have one small size, else 224",
+        ),
     ],
     "groups": Annotated[
         str | None,
@@ -282,7 +287,7 @@ PLACE: dict[str, Any] = {
 """The same for a run, whose images may have moved."""
 
 
-def recipe_option(name: str) -> Any:
+def recipe_option(name: str, hidden: bool = False) -> Any:
     """The option of a field of Recipe; None where it is not given."""
     kind, text = typing.get_args(_recipe_hints()[name])[:2]
     shares = name == "milestones"
@@ -291,6 +296,7 @@ def recipe_option(name: str) -> Any:
         rich_help_panel=RECIPE,
         show_default=_preset_values(name),
         callback=_parsed_milestones if shares else None,
+        hidden=hidden,
     )
     return Annotated[typing.Optional[str if shares else kind], option]  # noqa: UP045
 

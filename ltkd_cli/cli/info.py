@@ -44,8 +44,7 @@ def data(
     from ..console.images import data_document, print_data
     from ..data import DataSpec, load
 
-    if spec is not None:
-        images["data"] = spec
+    options.add_spec(images, spec)
     loaded = load(DataSpec(**images), console.decoding)
     for text in loaded.warnings:
         console.warn(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,6 +117,15 @@ def with_data(command: Callable[..., None]) -> Callable[..., None]:
     return _collecting(command, "images", _data_options(), dict)
 
 
+def add_spec(images: dict[str, Any], spec: str | None) -> None:
+    """Puts the argument SPEC where `--data` is collected; UsageError where both are given."""
+    if spec is None:
+        return
+    if "data" in images:
+        raise UsageError(f"SPEC is {spec}, and --data names images as well.", "one of the two")
+    images["data"] = spec
+
+
 def with_place(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the options that say where a run's images lie now, into its `place`."""
     parameters = (_parameter(name, annotation) for name, annotation in PLACE.items())
@@ -124,12 +133,13 @@ def with_place(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_settings(
-    *names: str, **defaults: Any
+    *names: str, hidden: Sequence[str] = (), **defaults: Any
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command the options of Settings, collected by field into its `given`.
 
     These are the ones in `names`, and those of images, recipe and machine. Their defaults are the
-    fields' own unless `defaults` has another.
+    fields' own unless `defaults` has another. Those of `hidden` fields of the recipe are not in
+    the help, since the command refuses them with a reason.
     """
     known = {field.name: field.default for field in dataclasses.fields(Settings)}
     known = {name: value for name, value in known.items() if isinstance(value, str | int)}
@@ -141,7 +151,7 @@ def with_settings(
         *map(option, names),
         *_data_options(),
         option("recipe_name"),
-        *(_parameter(name, recipe_option(name)) for name in _RECIPE_FIELDS),
+        *(_parameter(name, recipe_option(name, name in hidden)) for name in _RECIPE_FIELDS),
         *map(option, _OF_MACHINE),
     ]
     return lambda command: _collecting(command, "given", options, _nested)

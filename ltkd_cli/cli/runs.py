@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import RunError, command
 from . import options
 from .config import configurable
 from .help import Command, Group
@@ -30,9 +31,11 @@ runs = typer.Typer(
 @runs.command("list", cls=Command)
 @configurable
 def list_runs(
-    runs: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Folder of all runs.", envvar="LTKD_RUNS")
-    ] = options.DEFAULT_RUNS,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="FOLDER", help="Folder of all runs.", show_default="that of --runs"),
+    ] = None,
+    runs: options.Runs = options.DEFAULT_RUNS,
     as_json: options.AsJson = False,
 ) -> None:
     """List all runs with their scores; the same as `ltkd runs`."""
@@ -40,6 +43,10 @@ def list_runs(
     from .. import runs as run_folders
     from ..console.runs import print_runs
 
+    if folder is not None:
+        runs = folder
+        if not folder.is_dir():
+            raise RunError(f"There is no folder {folder}.", command("runs", "--help"))
     found, odd = run_folders.survey(runs)
     if as_json:
         console.document([{**run.record, "name": run.name, "status": run.status} for run in found])

@@ -40,6 +40,7 @@ def teach(
 
 @options.with_settings(
     *("method", "caches", "model", "options", "head", "pretrained", "seed"),
+    hidden=("mixup", "cutmix"),
     model="resnet20",
     method="bkd",
 )

@@ -36,8 +36,7 @@ def views(
     from ..views.policy import Policy
 
     chosen = Policy(policy, view_seed) if policy is not None else None
-    if spec is not None:
-        images["data"] = spec
+    options.add_spec(images, spec)
     data = load(DataSpec(**images), console.decoding)
     chosen = chosen or Policy(data.views, view_seed)
     write_contact_sheet(data.train, chosen, out, count, number)

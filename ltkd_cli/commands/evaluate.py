@@ -253,9 +253,11 @@ def _images(run: Run, data: Data, split: str) -> ImageSet:
     if split == "test":
         return data.test
     if data.validation is None:
+        again = ("teach", "--config", run.config) if run.kind == "teach" else ("teach",)
+        remark = "for a run that does" if run.kind == "teach" else "then its students do, too"
         raise UsageError(
             f"{run.name} held no images out for validation.",
-            command(run.kind, "--validation", "20", remark="for a run that does"),
+            command(*again, "--validation", "20", remark=remark),
         )
     return data.validation
 

@@ -75,7 +75,7 @@ def export_weights(
     check_target(path, replace=settings.replace)
     counts = data.train.class_counts()
     scores = evaluate(network, data.test, data.groups, counts, device, policy=policy)
-    yield TeacherScored(weights.source, scores.accuracies())
+    yield TeacherScored(weights.source, data.test.split, scores.accuracies())
     yield from refuse_chance(
         weights.source, scores.as_dict(), len(counts),
         "are its outputs in the order of the classes? To insist: --force", settings.replace,

@@ -14,7 +14,7 @@ from ..data import Data, DataSpec, ImageSet, find, has_files, load
 from ..data.decoded import Progress
 from ..data.filedata import training_listing
 from ..errors import UsageError
-from ..events import Event, Exported, ImportBegins, Note, Warned
+from ..events import Event, Exported, ImportBegins, Note, TeacherScored, Warned
 from ..files import sha256_of
 from ..metrics import Scores, score
 from ..views.policy import Policy
@@ -69,7 +69,8 @@ def import_outputs(
     data = load(with_images(DataSpec(), images), progress)
     yield from how_kept(data)
     yield from map(Warned, data.warnings)
-    outputs = _in_row_order(given, files, data)
+    named = images.get("data") is not None
+    outputs = _in_row_order(given, files, data, named)
     _check(given, outputs, data)
     scores, of = _scores(given, outputs["logits"], data)
     attributes = _attributes(given, data, scores, of)
@@ -77,6 +78,7 @@ def import_outputs(
     layout = layout_of(data, 1, width, given.dtype)
     check_target(path, replace=given.force)
     hint = "are the columns in the order of the classes? To insist: --force"
+    yield TeacherScored(str(given.logits), of.split, scores.accuracies())
     yield from refuse_chance(str(given.logits), scores.as_dict(), layout.classes, hint, given.force)
     if not given.force and is_there(path, layout, attributes):
         yield Note(f"{path} exists already, with the same outputs and images")
@@ -87,12 +89,18 @@ def import_outputs(
     return path
 
 
-def _in_row_order(given: Foreign, files: dict[str, Array], data: Data) -> dict[str, Array]:
-    """The outputs of the training images, in the order of the training set."""
+def _in_row_order(
+    given: Foreign, files: dict[str, Array], data: Data, named: bool
+) -> dict[str, Array]:
+    """The outputs of the training images, in the order of the training set.
+
+    `named` says whether these images were asked for, or are the ones of no other choice.
+    """
     images = len(data.train.labels)
     if given.order is None:
         for name, outputs in files.items():
             hint = "--order with a file that names the image of every row"
+            hint = hint if named else f"--data with the images that {given.logits} is about"
             check_rows(_path(given, name), outputs, images, f"training images in {data.name}", hint)
         return files
     if not has_files(data.spec):

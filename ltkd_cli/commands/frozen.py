@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 
 from ..cache import Cache, CacheWriter, Layout
 from ..data import ImageSet
-from ..errors import CacheMismatch, Interrupted
+from ..errors import CacheError, CacheMismatch, Interrupted
 from ..events import Event, Note
 from ..files import exists
 from ..inference import export
@@ -94,7 +96,8 @@ def _is_complete(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool
     try:
         return is_there(path, layout, attributes)
     except CacheMismatch as error:
-        raise CacheMismatch(error.problem, f"remove {path}, which is computed again") from None
+        remove = f"rm -- {quote(str(path))}, which is computed again"
+        raise CacheMismatch(error.problem, remove) from None
 
 
 def _compute(
@@ -107,7 +110,7 @@ def _compute(
 ) -> Generator[Event, None, None]:
     network, images = _without_head(prepared.network), prepared.data.train
     precision = prepared.settings.precision
-    with CacheWriter(path, layout, attributes) as writer:
+    with _writer(path, layout, attributes, run) as writer:
         for event in export(network, images, prepared.policy, writer, prepared.device, precision):
             yield event
             if stop() and event.done < event.total:
@@ -117,6 +120,20 @@ def _compute(
                     run.resume_command,
                 )
         writer.finish()
+
+
+@contextmanager
+def _writer(
+    path: Path, layout: Layout, attributes: dict[str, Any], run: Run
+) -> Iterator[CacheWriter]:
+    """A writer of the file, whose errors advise to go on with the run."""
+    try:
+        with CacheWriter(path, layout, attributes) as writer:
+            yield writer
+    except CacheError as error:
+        if type(error) is not CacheError:  # damage, for instance
+            raise
+        raise CacheError(error.problem, run.resume_command) from error
 
 
 def _without_head(network: Network) -> Network:

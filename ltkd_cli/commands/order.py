@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from shlex import quote
 
@@ -25,6 +26,7 @@ def read_names(path: Path) -> list[str]:
     """The paths or names of images in a file, one on each line; DataError where that cannot be."""
     try:
         text = read_regular(path, MAX_BYTES).decode("utf-8", "surrogateescape")
+        text = text.removeprefix("\ufeff")  # which some editors put before the first line
     except OSError as error:
         hint = f"ls -l {quote(str(path))}"
         raise DataError(f"{path} cannot be read: {error.strerror}.", hint) from error
@@ -46,8 +48,10 @@ def rows_of(images: Listing, names: Sequence[str], path: Path) -> Rows:
     """For every image, the row of its name in `names`, read from the file `path`, int64 [N].
 
     A name is that of an image where its whole path ends in the name, folder by folder, or else
-    where the name ends in its path below the folder of the set. DataMismatch where an image has
-    no name, or more than one, or two images have the same.
+    where the name ends in its path below the folder of the set; of several such names the one
+    that shares most folders above it, so that `old/train/x.jpg` is an image in a folder `train`
+    and `old/test/x.jpg` is not. DataMismatch where an image has no name, or more than one, or two
+    images have the same.
     """
     by_file = defaultdict(list)
     parts = [_parts(name) for name in names]
@@ -59,7 +63,9 @@ def rows_of(images: Listing, names: Sequence[str], path: Path) -> Rows:
         own = _parts(key)
         candidates = by_file[own[-1]]
         rows = [row for row in candidates if _is_end(parts[row], (*above, *own))]
-        rows = rows or [row for row in candidates if _is_end(own, parts[row])]
+        rows = rows or _longest(
+            [row for row in candidates if _is_end(own, parts[row])], parts, (*above, *own)
+        )
         if len(rows) > 1:
             raise DataMismatch(
                 f"{path} has several lines that may be {key}: "
@@ -85,6 +91,19 @@ def rows_of(images: Listing, names: Sequence[str], path: Path) -> Rows:
 
 def _parts(path: str) -> tuple[str, ...]:
     return tuple(part for part in path.split("/") if part not in ("", ".")) or ("",)
+
+
+def _longest(
+    rows: Sequence[int], parts: Sequence[tuple[str, ...]], whole: tuple[str, ...]
+) -> list[int]:
+    """Those of the rows whose path has the longest end in common with the whole path."""
+    shared = [_shared(parts[row], whole) for row in rows]
+    return [row for row, length in zip(rows, shared, strict=True) if length == max(shared)]
+
+
+def _shared(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _is_end(end: tuple[str, ...], whole: tuple[str, ...]) -> bool:

@@ -115,7 +115,7 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
     with run.held(), stop_requests() as stop:
         if runs.read(run.path).done:  # by another process, before this one held the run
             return runs.read(run.path)
-        recipe, kept = prepared.settings.recipe, 0
+        recipe, kept, batch = prepared.settings.recipe, 0, 0
         try:
             run.update(status="running")
             training = begin(prepared.network, prepared.method, recipe, prepared.device)
@@ -128,7 +128,7 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
                 training.forward = training.network.classify
             else:
                 loader = _loader(prepared, training)
-            kept = loader.bytes_on_gpu
+            kept, batch = loader.bytes_on_gpu, recipe.batch_size
             yield from _train(run, prepared, training, loader, watch, stop)
         except KeyboardInterrupt:
             raise Interrupted(
@@ -141,9 +141,7 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
         except torch.OutOfMemoryError:
             run.update(status="failed")
             peak = torch.cuda.max_memory_allocated(prepared.device)
-            raise residency.out_of_memory(
-                run.name, kept, peak, recipe.batch_size, recipe.accumulate
-            ) from None
+            raise residency.out_of_memory(run.name, kept, peak, batch, recipe.accumulate) from None
         except OSError as error:
             if not _is_about(run, error):
                 raise

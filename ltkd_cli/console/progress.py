@@ -187,8 +187,8 @@ def _say(event: Event) -> None:
             rebalancing.begins(event)
         case Rebalanced():
             rebalancing.ended(event)
-        case TeacherScored(teacher, accuracy):
-            terminal.note(f"{teacher}: test accuracy {terminal.accuracies(accuracy)}")
+        case TeacherScored(teacher, split, accuracy):
+            terminal.note(f"{teacher}: {split} accuracy {terminal.accuracies(accuracy)}")
         case ImagesKept():
             terminal.note(kept(event))
         case TeacherFound():

@@ -15,6 +15,9 @@ from . import terminal
 PARTS = {"data": "Images", "recipe": "Recipe", "options": "Options of the method"}
 """Settings that have fields of their own, and what those are called."""
 
+FITTED = ("strength", "temperature")
+"""What a rebalancing found by itself where it was not given."""
+
 MEASURES = {"macro_f1": "macro F1", "nll": "negative log-likelihood", "ece": "calibration error"}
 
 
@@ -66,7 +69,9 @@ def _about(details: Details) -> Iterable[tuple[str, str]]:
         yield "images", f"{images['name']}, {len(images['class_names'])} classes"
     for stage in record.get("rebalanced", []):
         told = {name: value for name, value in stage["options"].items() if value is not None}
-        yield "rebalanced by", ", ".join([stage["how"], *(f"{k} {v}" for k, v in told.items())])
+        words = [stage["how"], *(f"{name} {value}" for name, value in told.items())]
+        words += [f"{name} {stage[name]:.3g}" for name in FITTED if name in {*stage} - {*told}]
+        yield "rebalanced by", ", ".join(words)
     if "parameters" in record:
         yield "parameters", f"{record['parameters']:,}"
     if record.get("seconds"):

@@ -56,9 +56,9 @@ def unreadable(failures: Sequence[Failure], total: int) -> DataError:
     report = store.cache_folder() / f"unreadable-{digest(repr(failures).encode())[:12]}.txt"
     store.write_text(report, "".join(f"{f.path}\t{f.reason}\n" for f in failures))
     names = name_some([failure.path for failure in failures])
-    why = f" ({failures[0].reason})" if len(failures) == 1 else ""
+    why = failures[0].reason if len(failures) == 1 else f"the first: {failures[0].reason}"
     return DataError(
-        f"{len(failures):,} of {total:,} images cannot be read: {names}{why}.",
+        f"{len(failures):,} of {total:,} images cannot be read: {names} ({why}).",
         f"{_advice(failures)}; all of them, with the reasons, are in {report}",
     )
 

@@ -40,6 +40,8 @@ def survey(root: Path) -> tuple[list[Run], list[RunError]]:
 def find(root: Path, which: str) -> Run:
     """The run called by number, folder name, path or path of its weights; RunError otherwise."""
     as_path = Path(which)
+    if as_path.name in ("", ".."):  # `.` has a name, too
+        as_path = as_path.resolve()
     folder = as_path.parent if as_path.name == WEIGHTS else as_path
     numbered = sorted(root.glob(f"{int(which):04d}-*")) if _is_number(which) else []
     for candidate in (root / which, folder, *numbered):

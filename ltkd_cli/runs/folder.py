@@ -81,9 +81,10 @@ class Run:
     def require_done(self) -> None:
         """Raises RunError unless the run is finished."""
         if not self.done:
+            goes_on = command("runs", "show", self.path, remark="to see when it is done")
             raise RunError(
                 f"{self.name} is {self.status}, so it has no scores and no weights yet.",
-                self.resume_command,
+                goes_on if self.status == "running" else self.resume_command,
             )
 
     @property

@@ -88,8 +88,15 @@ def free_bytes(device: torch.device) -> int:
 def out_of_memory(name: str, kept: int, peak: int, batch_size: int, accumulate: int) -> LtkdError:
     """The error for a run that found no memory on its GPU, with the larger cause first.
 
-    Of the `peak` bytes that it had at most, `kept` are images and teacher outputs.
+    Of the `peak` bytes that it had at most, `kept` are images and teacher outputs. Before any
+    training step, while a frozen backbone computes features, `batch_size` is 0.
     """
+    if not batch_size:
+        return LtkdError(
+            f"{name} needs more memory than the GPU has: {_gigabytes(peak)} for the features of "
+            "its frozen backbone.",
+            "the same command with --precision bfloat16, or with --device cpu",
+        )
     rest = peak - kept
     problem = (
         f"{name} needs more memory than the GPU has: it had {_gigabytes(kept)} of images and "

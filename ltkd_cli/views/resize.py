@@ -23,20 +23,8 @@ VERSION = 1
 """Changes whenever the same windows give other pixels."""
 
 
-@dataclass(frozen=True)
-class Padded:
-    """Images of their own sizes in one tensor, each in the upper left corner of its place."""
-
-    pixels: Tensor
-    """uint8 [B, 3, H, W]."""
-    heights: Tensor
-    """int64 [B] on the host."""
-    widths: Tensor
-    """int64 [B] on the host."""
-
-
-Sources = Tensor | Sequence[Tensor] | Padded
-"""Images uint8 [B, 3, H, W] of one size, or B images of their own sizes, [3, H, W] or padded."""
+Sources = Tensor | Sequence[Tensor]
+"""Images uint8 [B, 3, H, W] of one size, or B images [3, H, W] of their own sizes."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +60,6 @@ def sizes_of(images: Sources) -> tuple[Tensor, Tensor]:
     if isinstance(images, Tensor):
         height, width = images.shape[-2:]
         return torch.full((len(images),), height), torch.full((len(images),), width)
-    if isinstance(images, Padded):
-        return images.heights, images.widths
     sides = torch.tensor([image.shape[-2:] for image in images], dtype=torch.long).view(-1, 2)
     return sides[:, 0], sides[:, 1]
 
@@ -82,9 +68,6 @@ def some(images: Sources, places: Tensor) -> Sources:
     """The images at `places`, int64 on the host."""
     if isinstance(images, Tensor):
         return images[send(places, images.device)]
-    if isinstance(images, Padded):
-        pixels = images.pixels[send(places, images.pixels.device)]
-        return Padded(pixels, images.heights[places], images.widths[places])
     return [images[place] for place in places.tolist()]
 
 
@@ -128,8 +111,6 @@ def _centred(sides: Tensor, resized: Tensor, wanted: int) -> Windows:
 
 
 def _resize(images: Sources, rows: Windows, columns: Windows, size: tuple[int, int]) -> Tensor:
-    if isinstance(images, Padded):
-        images = images.pixels
     if isinstance(images, Tensor):
         return _resize_batch(images, rows, columns, size)
     parts = [

@@ -116,17 +116,32 @@ def test_export_refuses(ltkd, story, options, name, hint):
 
 
 EVAL = [
+    (
+        ("1", "--images", "validation"),
+        "0001-teach-ce-resnet8",
+        "ltkd teach --config runs/0001-teach-ce-resnet8/config.toml --validation 20",
+    ),
     (("--split", "nonsense"), "'nonsense'", "--split tail"),
     (("--fail-under", "tail"), "'tail'", "--fail-under tail=0.35"),
     (("--fail-under", "tail=35"), "'tail=35'", "--fail-under tail=0.35"),
     (("--fail-under", "nonsense=0.3"), "'nonsense'", "--fail-under tail=0.3"),
     (("--device", "nonsense"), "'nonsense'", "--device cpu"),
+    (
+        ("--images", "validation"),
+        "0003-distill-bkd-resnet8",
+        "ltkd teach --validation 20",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("options", "name", "hint"), EVAL, ids=[" ".join(e[0]) for e in EVAL])
 def test_eval_refuses(ltkd, story, options, name, hint):
     assert refused(ltkd("eval", *options), 2, name, hint)
+
+
+@pytest.mark.parametrize("command", ["data", "views", "doctor"])
+def test_images_that_are_named_twice_are_refused(ltkd, empty, command):
+    assert refused(ltkd(command, "one", "--data", "two"), 2, "one", "one of the two")
 
 
 SEEDS = [("a,b", "'a,b'"), ("", "''"), ("1,2,1", "1,2,1"), ("1,-2", "-2")]

@@ -138,6 +138,22 @@ def test_rows_in_any_order_and_of_more_images_are_found_by_name(ltkd, empty):
     assert np.array_equal(stored("logits.h5"), logits.astype("f2"))
 
 
+@pytest.mark.parametrize("start", ["", "\ufeff"], ids=["plain", "with a byte order mark"])
+def test_paths_of_another_machine_are_told_apart_by_the_folders_above(ltkd, empty, start):
+    image_folder(empty / "images")
+    logits = good_logits(load(DataSpec(data="images")).train.labels.numpy(), 2)
+    np.save("logits.npy", np.concatenate([logits[::-1], np.full((12, 2), np.nan, "f4")]))
+    names = [f"{label}/{number}.png" for label in ("dark", "light") for number in range(6)]
+    listed = [f"/old/{split}/{name}\n" for split in ("train", "test") for name in names[::-1]]
+    Path("order.txt").write_text(start + "".join(listed))
+    said = ltkd(
+        "export-logits", "--logits", "logits.npy", "--data", "images", "--order", "order.txt"
+    )
+    assert said.code == 0, said.err
+    assert "logits.npy: train accuracy 100.0 %" in said.err
+    assert np.array_equal(stored("logits.h5"), logits.astype("f2"))
+
+
 def test_a_subset_finds_its_images_among_all(ltkd, empty):
     image_folder(empty / "images", images=20)
     spec = DataSpec(data="images", imbalance=4, validation=2)
@@ -176,7 +192,8 @@ def test_an_export_that_was_stopped_goes_on(ltkd, logits, monkeypatch):
 
     monkeypatch.setattr(foreign.CacheWriter, "write", write)
     assert ltkd("export-logits", "--logits", "logits.npy").code == 130
-    assert refused(ltkd("cache", "info", "logits.h5"), 1, "logits.h5", "goes on")
+    hint = "ltkd export-logits --logits logits.npy --output logits.h5"
+    assert refused(ltkd("cache", "info", "logits.h5"), 1, "logits.h5", hint)
     assert ltkd("export-logits", "--logits", "logits.npy").code == 0
     assert written[3] == 100
     assert np.array_equal(stored("logits.h5"), logits.astype("f2"))
@@ -268,6 +285,7 @@ BAD_OPTIONS = [
     (("--logits", "logits.npy", "--precision", "bfloat16"), 2, "--precision", ""),
     (("--logits", "logits.npy", "--dtype", "nonsense"), 2, "'nonsense'", "--dtype float16"),
     (("--logits", "logits.npy", "--order", "order.txt"), 2, "--order", "leave out"),
+    (("--logits", "one.npy"), 3, "one.npy", "--data"),
     (("--logits", "logits.npy", "--data", "nowhere"), 1, "'nowhere'", "--data"),
     (("--logits", "logits.npy", "--output", "."), 2, ".", "--output cache.h5"),
     (("--logits", "logits.npy", "--output", "logits.npy", "--force"), 2, "logits.npy", "--output"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from driving import ctrl_c, refused
+from driving import ctrl_c, disk_of, refused
 from foreign_weights import NETWORK, SMALL, in_zoo, write, write_small
 from run_examples import edit
 from safetensors.torch import load_file
@@ -152,6 +152,13 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_weights(ltkd, weights, text
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_full_disk_while_the_backbone_computes_advises_to_resume(ltkd, weights):
+    with disk_of(20_000):
+        said = ltkd("teach", *FROZEN, *SHORT)
+    assert refused(said, 1, "features.hdf5", "ltkd teach --resume")
+    assert ltkd("teach", "--resume", "head").code == 0
+
+
 def test_a_resumed_run_refuses_a_file_that_has_changed(ltkd, weights):
     stopped = ltkd("teach", *FROZEN, *SHORT, *ONE_VIEW, stderr=ctrl_c("recipe quick"))
     assert stopped.code == 130
@@ -167,7 +174,7 @@ def test_features_of_another_run_are_refused(ltkd, weights):
     stopped = ltkd("teach", *FROZEN, *SHORT, *ONE_VIEW, stderr=ctrl_c("recipe quick"))
     assert stopped.code == 130
     shutil.copy("runs/other/features.hdf5", RUN)
-    assert refused(ltkd("teach", "--resume", "head"), 3, "features.hdf5", "remove")
+    assert refused(ltkd("teach", "--resume", "head"), 3, "features.hdf5", f"rm -- {RUN}")
 
 
 def test_an_expert_s_head_learns_its_group_only(ltkd, weights):

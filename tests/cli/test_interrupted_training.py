@@ -192,6 +192,7 @@ def test_a_run_can_be_trained_by_one_process_at_a_time(ltkd, story):
         assert refused(said, 1, run.name)
         assert ltkd("teach", "--resume", "last").code == 1
         assert "running" in ltkd("runs").out
+        assert refused(ltkd("eval", "1"), 1, run.name, "ltkd runs show")
     assert run.status == "interrupted"
 
 

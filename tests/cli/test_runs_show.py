@@ -104,7 +104,22 @@ def test_listing_is_as_before_with_and_without_a_folder(ltkd, story):
     assert (bare.code, bare.out) == (0, ltkd("runs", "list").out)
     assert ltkd("runs", "runs").out == bare.out
     assert len(json.loads(ltkd("runs", "--json").out)) == 3
-    assert "ltkd teach" in ltkd("runs", "elsewhere").err
+    assert ltkd("runs", "--runs", "runs").out == bare.out
+    Path("empty").mkdir()
+    assert "ltkd teach" in ltkd("runs", "empty").err
+    assert refused(ltkd("runs", "shwo"), 1, "shwo", "ltkd runs --help")
+
+
+def test_a_run_may_be_named_by_the_folder_one_is_in(ltkd, story, monkeypatch):
+    monkeypatch.chdir("runs/0001-teach-ce-resnet8")
+    named = json.loads(ltkd("runs", "show", ".", "--json").out)["name"]
+    assert named == "0001-teach-ce-resnet8"
+
+
+def test_what_a_rebalancing_chose_is_shown(ltkd, story):
+    assert ltkd("rebalance", "1", "--strategy", "tau-norm").code == 0
+    chosen = json.loads(ltkd("runs", "show", "--json").out)["rebalanced"][0]["strength"]
+    assert f"strength {chosen:.3g}" in ltkd("runs", "show").out
 
 
 def test_showing_loads_no_pytorch(story):

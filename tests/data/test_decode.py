@@ -264,8 +264,9 @@ def test_every_unreadable_image_of_both_splits_is_listed(make_folder):
     with pytest.raises(DataError, match="12 of 22 images cannot be read") as caught:
         load(DataSpec(str(folder)))
     assert all(path in caught.value.problem for path in broken[:10])
-    assert caught.value.problem.endswith("and 2 more.")
     report = Path(caught.value.hint.split()[-1]).read_text().splitlines()
+    reason = report[0].split("\t")[1]
+    assert caught.value.problem.endswith(f"and 2 more (the first: {reason}).")
     assert [line.split("\t")[0] for line in report] == broken
     assert all(line.split("\t")[1] for line in report)
 

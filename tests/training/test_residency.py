@@ -69,6 +69,13 @@ def test_estimating_a_step_changes_nothing_that_training_uses(digits):
     assert torch.equal(random, torch.get_rng_state())
 
 
+def test_out_of_memory_before_any_step_names_the_features_and_no_batch():
+    error = out_of_memory("0001-teach", 0, 75 * GB, batch_size=0, accumulate=1)
+    assert "75.0 GB" in error.problem
+    assert "features" in error.problem
+    assert "--batch-size" not in str(error.hint)
+
+
 def test_out_of_memory_names_the_data_where_they_take_more_than_the_batches():
     error = out_of_memory("0001-teach", 50 * GB, 75 * GB, batch_size=128, accumulate=1)
     assert "--resident never" in str(error.hint)

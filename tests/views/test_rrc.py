@@ -7,7 +7,7 @@ from torchvision.transforms import v2
 
 from ltkd_cli.views import resize
 from ltkd_cli.views.policy import Policy, view
-from ltkd_cli.views.resize import MARGIN, Padded, crop_resize, frame
+from ltkd_cli.views.resize import MARGIN, crop_resize, frame
 from ltkd_cli.views.steps.rrc import RandomResizedCrop
 
 DRAWN = 4_000
@@ -123,16 +123,11 @@ def test_policies_without_rrc_show_the_whole_short_side(photos, assert_close):
 
 
 def test_images_of_their_own_sizes_give_the_same_pixels_as_a_batch(photos):
-    """As a list, and side by side in one tensor with others that are larger."""
     images, rows = photos(12, 50, 70), torch.arange(12)
     views = rows % 4
-    pixels = torch.full((12, 3, 64, 90), 77, dtype=torch.uint8)
-    pixels[:, :, :50, :70] = images
-    padded = Padded(pixels, torch.full((12,), 50), torch.full((12,), 70))
     policy = Policy("rrc+flip", seed=2)
     together = view(images, rows, views, policy, (32, 32))
     assert torch.equal(view(list(images), rows, views, policy, (32, 32)), together)
-    assert torch.equal(view(padded, rows, views, policy, (32, 32)), together)
 
 
 def test_a_view_does_not_depend_on_its_neighbours_sizes(photos):
