@@ -37,7 +37,8 @@ def export_again(
     given += _unless("--dtype", layout.dtype, "float16")
     if attributes.get("teacher_outputs") or attributes.get("teacher_weights"):
         given += _images(attributes.get("data_spec") or {})
-    return command("export-logits", *given, "--output", path, *more)
+    remark = "for those of one run" if features and _several(attributes) else ""
+    return command("export-logits", *given, "--output", path, *more, remark=remark)
 
 
 def export_unread(path: Path, *more: str) -> Hint:

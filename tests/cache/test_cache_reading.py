@@ -194,7 +194,7 @@ def test_absent_features_are_refused_with_the_command_that_stores_them(path):
     cache.require(frozenset({"logits"}))
     with pytest.raises(CacheMismatch, match="holds no features") as caught:
         cache.require(BOTH)
-    assert "export-logits 0001-teach --output" in str(caught.value.hint)
+    assert "export-logits 0001-teach --views 3 --policy crop --output" in str(caught.value.hint)
     assert caught.value.exit_code == 3
 
 

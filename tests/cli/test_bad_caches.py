@@ -110,7 +110,9 @@ def test_a_truncated_cache_is_damaged_to_everyone(ltkd, story, cache, command):
     whole = cache.read_bytes()
     cache.write_bytes(whole[: len(whole) * 2 // 3])
     said = ltkd(*command)
-    assert refused(said, 4, str(cache), f"ltkd export-logits --output {cache} --force")
+    assert refused(
+        said, 4, str(cache), f"ltkd export-logits {cache.parent} --output {cache} --force"
+    )
 
 
 def test_a_flipped_byte_is_found_by_verify_with_its_row_and_view(ltkd, story, cache):
@@ -128,7 +130,7 @@ def test_a_flipped_byte_is_found_by_verify_with_its_row_and_view(ltkd, story, ca
 def test_features_that_are_needed_but_not_stored_are_missed_before_a_run(ltkd, story, method):
     assert ltkd("export-logits", "--no-features", "--views", 1, "-o", "small.h5").code == 0
     said = distill(ltkd, "--method", method, "--cache", "small.h5")
-    assert refused(said, 3, "small.h5", "ltkd export-logits 0001-teach-ce-resnet8 --output")
+    assert refused(said, 3, "small.h5", "ltkd export-logits 0001-teach-ce-resnet8 --views 1")
 
 
 def test_caches_of_different_views_do_not_teach_together(ltkd, story, cache):

@@ -65,7 +65,7 @@ def test_is_in_the_first_run_s_folder_and_teaches(ltkd, two):
         ("other", True),
     ]
     features = ltkd("distill", "--method", "crd", *SHORT, "--force")
-    assert refused(features, 3, "features", f"ltkd export-logits {FIRST}")
+    assert refused(features, 3, "features", f"ltkd export-logits runs/{FIRST} --views 2")
 
 
 def test_goes_on_where_it_was_stopped(ltkd, two, monkeypatch):
