@@ -229,11 +229,6 @@ def named_in(path: Path) -> Holder | None:
     return holder
 
 
-def holder_of(path: Path) -> str:
-    """The process that a lock file names, in words."""
-    return str(named_in(path) or "another process")
-
-
 def _name_self(path: Path) -> None:
     start = datetime.now(UTC).isoformat(timespec="seconds")
     text = json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), start))).encode()

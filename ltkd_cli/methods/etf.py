@@ -51,11 +51,6 @@ def procrustes(anchors: Tensor, targets: Tensor) -> Tensor:
     return left @ right
 
 
-def largest_cosine(anchors: Tensor) -> float:
-    """Largest cosine between two different rows of unit anchors [C, D]."""
-    return float((anchors @ anchors.T).fill_diagonal_(-1.0).max())
-
-
 def _simplex(points: int) -> Tensor:
     """Corners [K, K - 1] of a regular simplex around the origin, of length 1.
 
