@@ -18,7 +18,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    import filelock
 
 PARTIAL = ".partial"
 """How the name of a file ends that is not whole yet."""
@@ -26,6 +29,9 @@ PARTIAL = ".partial"
 
 SECONDS_BETWEEN_TRIES = 0.02
 """Of a lock that another process holds."""
+
+SECONDS_OF_WORKERS = 10.0
+"""Within which the worker processes of a killed one notice that it is gone, and end."""
 
 MAX_LOCK = 4096
 """Bytes of a lock file that are read; what names a holder takes about a hundred."""
@@ -52,6 +58,21 @@ class Holder:
         except OSError as error:
             return error.errno == errno.EPERM
         return True
+
+
+_LOCKED: set[int] = set()
+"""Descriptors of the folders that this process has locked."""
+
+
+def _close_locked() -> None:
+    """In a forked child: its copies of the locks would outlive a killed parent."""
+    for descriptor in _LOCKED:
+        with suppress(OSError):
+            os.close(descriptor)
+    _LOCKED.clear()
+
+
+os.register_at_fork(after_in_child=_close_locked)
 
 
 class Locked(Exception):
@@ -150,6 +171,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with `~` as the home folder; as it is where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def exists(path: Path) -> bool:
     """Whether anything bears the name, a broken link too; not where nothing can."""
     try:
@@ -173,6 +202,7 @@ def folder_locked(folder: Path, seconds: float = 0.0, *, shared: bool = False) -
     held. With `shared`, only those who want it alone are kept away.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _LOCKED.add(descriptor)
     try:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         deadline = time.monotonic() + seconds
@@ -182,7 +212,9 @@ def folder_locked(folder: Path, seconds: float = 0.0, *, shared: bool = False) -
             time.sleep(SECONDS_BETWEEN_TRIES)
         yield held
     finally:
-        os.close(descriptor)
+        if descriptor in _LOCKED:  # a forked child has closed it
+            _LOCKED.discard(descriptor)
+            os.close(descriptor)
 
 
 @contextmanager
@@ -198,7 +230,7 @@ def locked(path: Path, seconds: float = 0.0) -> Iterator[None]:
     _refuse_foreign(path)
     lock = filelock.FileLock(path, timeout=seconds, thread_local=False)
     try:
-        lock.acquire()
+        _acquire(lock, path)
     except filelock.Timeout:
         raise Locked(named_in(path)) from None
     owner, held = os.getpid(), path.lstat()
@@ -212,6 +244,19 @@ def locked(path: Path, seconds: float = 0.0) -> Iterator[None]:
                 if os.path.samestat(held, path.lstat()):
                     path.unlink()
             lock.release()
+
+
+def _acquire(lock: filelock.BaseFileLock, path: Path) -> None:
+    """filelock.Timeout where the lock is taken; that of a killed process is waited for."""
+    import filelock
+
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        holder = named_in(path)
+        if holder is None or holder.host != socket.gethostname() or holder.is_alive():
+            raise
+        lock.acquire(timeout=SECONDS_OF_WORKERS)
 
 
 def named_in(path: Path) -> Holder | None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from .data.groups import GROUP_NAMES, Groups
 from .errors import CheckpointError, DataError, DataMismatch, command
 from .files import write_atomically
+from .splits import SPLITS
 
 CONFIDENCE = 0.95
 """Of every interval."""
@@ -42,6 +43,11 @@ class Accuracy:
     """Test images behind it."""
     classes: int
     """Classes with test images behind it."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Accuracy:
+        """The accuracy that `asdict` gave; what a later version may add is left out."""
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -99,8 +105,8 @@ class Scores:
     def from_dict(cls, values: dict[str, Any]) -> Scores:
         """The scores that `as_dict` gave."""
         return cls(
-            splits={name: Accuracy(**values[name]) for name in ("all", *GROUP_NAMES)},
-            balanced=Accuracy(**values["balanced_accuracy"]),
+            splits={name: Accuracy.from_dict(values[name]) for name in SPLITS},
+            balanced=Accuracy.from_dict(values["balanced_accuracy"]),
             macro_f1=values["macro_f1"],
             nll=values["nll"],
             ece=values["ece"],

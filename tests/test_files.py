@@ -6,12 +6,13 @@ import json
 import os
 import signal
 import socket
+import time
 
 import pytest
 
 from benchmarks.faults.children import in_child, start_child
 from ltkd_cli import files
-from ltkd_cli.files import Holder, Locked, locked, named_in, open_regular, replacing
+from ltkd_cli.files import Holder, Locked, folder_locked, locked, named_in, open_regular, replacing
 
 forks = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -146,6 +147,39 @@ def test_the_lock_of_a_killed_process_is_taken_over(lock):
 
     assert in_child(hold) == signal.SIGKILL
     assert lock.exists()
+    with locked(lock):
+        assert named_in(lock).pid == os.getpid()
+
+
+def killed_with_a_worker(holding, seconds):
+    """A killed process that held something, and a worker of it that lives on for some seconds."""
+
+    def hold():
+        with holding:
+            start_child(lambda: time.sleep(seconds))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(hold) == signal.SIGKILL
+
+
+@forks
+def test_workers_of_a_killed_process_hold_no_folder(tmp_path):
+    killed_with_a_worker(folder_locked(tmp_path), seconds=5)
+    with folder_locked(tmp_path) as held:
+        assert held
+
+
+@forks
+def test_a_folder_stays_locked_while_workers_come_and_go(tmp_path):
+    with folder_locked(tmp_path):
+        assert in_child(lambda: None) == 0
+        with pytest.raises(Locked), folder_locked(tmp_path):
+            pass
+
+
+@forks
+def test_workers_of_a_killed_process_that_hold_its_lock_are_waited_for(lock):
+    killed_with_a_worker(locked(lock), seconds=0.5)
     with locked(lock):
         assert named_in(lock).pid == os.getpid()
 

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -110,6 +111,10 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             _report(f"No file can have so long a name: {error.filename}.", "a shorter name")
+            return 1
+        if isinstance(error, PermissionError) and error.filename is not None:
+            name = os.fsdecode(error.filename)
+            _report(f"{name} cannot be looked at: {error.strerror}.", f"ls -ld {quote(name)}")
             return 1
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
             raise

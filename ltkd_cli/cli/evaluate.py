@@ -48,7 +48,8 @@ def evaluate(
 
     names = scoring.splits(split)
     least = scoring.thresholds(fail_under or [])
-    found = console.follow(scoring.score(runs, which or [], device, images, place))
+    asked = (runs, which or [], device, images, place)
+    found = console.follow(scoring.score(*asked, console.decoding))
     if as_json:
         console.document(scores_document(found, names))
     else:

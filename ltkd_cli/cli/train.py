@@ -31,7 +31,7 @@ def teach(
     profile: options.Profile = False,
 ) -> None:
     """Train a teacher, or a baseline without one."""
-    watch = Watch(tensorboard, profile)
+    watch = _watch(tensorboard, profile)
     if resume is None:
         _train(runs, "teach", given, {given["seed"]: name}, 1, log_every, watch)
     else:
@@ -59,7 +59,7 @@ def distill(
     profile: options.Profile = False,
 ) -> None:
     """Train a student from a cache; the teacher itself is not needed."""
-    watch = Watch(tensorboard, profile)
+    watch = _watch(tensorboard, profile)
     if resume is not None:
         _resume(context, runs, resume, log_every, watch)
         return
@@ -73,6 +73,15 @@ def distill(
     if seeds is not None:
         names = {each: f"{name}-{each}" if name else None for each in options.parse_seeds(seeds)}
     _train(runs, "distill", given, names, jobs, log_every, watch, force)
+
+
+def _watch(tensorboard: bool, profile: bool) -> Watch:
+    """What else to write, of which all must be there before a run is made."""
+    if tensorboard:
+        from ..training.tensorboard import check_installed
+
+        check_installed()
+    return Watch(tensorboard, profile)
 
 
 def _train(

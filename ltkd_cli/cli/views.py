@@ -31,11 +31,12 @@ def views(
 ) -> None:
     """Draw what a view policy does: a row for each image, a column for each view."""
     from .. import console
-    from ..console.contact_sheet import write_contact_sheet
+    from ..console.contact_sheet import check, write_contact_sheet
     from ..data import DataSpec, load
     from ..views.policy import Policy
 
     chosen = Policy(policy, view_seed) if policy is not None else None
+    check(count, number, out)
     options.add_spec(images, spec)
     data = load(DataSpec(**images), console.decoding)
     chosen = chosen or Policy(data.views, view_seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -35,6 +36,7 @@ class _Accuracies(TypedDict, total=False):
     head: AccuracyRecord
     medium: AccuracyRecord
     tail: AccuracyRecord
+    balanced_accuracy: AccuracyRecord
 
 
 class Needed(TypedDict):
@@ -90,8 +92,12 @@ def newest_cache(root: Path) -> Path:
 
 def find_newest(root: Path) -> Path | None:
     """The same, or None where there is none."""
-    found = (path for path in root.glob("*/*.h5") if path.is_file())  # links may lead nowhere
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+    found = []
+    for path in root.glob("*/*.h5"):
+        with suppress(OSError):  # a link may lead nowhere, and a file may be gone by now
+            if path.is_file():
+                found.append((path.stat().st_mtime, path))
+    return max(found)[1] if found else None
 
 
 def data_spec_of(cache: Cache) -> DataSpec:

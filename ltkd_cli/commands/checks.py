@@ -77,7 +77,8 @@ def refuse_chance(
     """
     found = scores.get("balanced_accuracy") or {}
     chance = 1 / classes
-    if found.get("low") is None or found["low"] > chance:
+    known = all(found.get(name) is not None for name in ("low", "accuracy", "high"))
+    if not known or found["low"] > chance:
         return
     problem = (
         f"{teacher} is no better than chance: its balanced accuracy is {found['accuracy']:.1%} "

@@ -11,8 +11,9 @@ from typing import Any
 
 from .. import devices, models, runs
 from ..data import Data, ImageSet, load
+from ..data.decoded import Progress
 from ..data.files import name_some
-from ..data.groups import GROUP_ALIASES, GROUP_NAMES, Groups
+from ..data.groups import Groups
 from ..errors import BelowThreshold, CacheMismatch, UsageError, command
 from ..events import Event, ImagesKept, Note, Warned
 from ..inference import evaluate
@@ -22,15 +23,13 @@ from ..metrics import Scores
 from ..records import Invalid, checked
 from ..runs import Run
 from ..runs.record import ScoresRecord
+from ..splits import GROUP_ALIASES, SPLITS
 from ..views.policy import Policy
 from .caches import open_cache
 from .checks import check_classes, how_kept
 from .identity import draw_of, setting_of
 from .rebalance_options import stage_in_words
 from .settings import PATHS, Settings, moved
-
-SPLITS = ("all", *GROUP_NAMES)
-"""What `--split` takes, beside the aliases many and few."""
 
 IMAGES = ("test", "validation")
 """What `--images` takes."""
@@ -78,18 +77,21 @@ def score(
     device_name: str,
     images: str = "test",
     place: dict[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> Generator[Event, None, Evaluation]:
     """Scores of the named runs and caches; of the newest finished run where none is named.
 
     `images` says on which: `test`, or `validation` for those that a run held out. `place` has
     those fields of a DataSpec that say where they lie, or how they are kept, if that has changed.
+    `progress` hears how many images of how many are decoded.
     """
     if images not in IMAGES:
         raise UsageError(
             f"--images takes {' or '.join(IMAGES)}, not {images!r}.", "--images validation"
         )
     warnings: list[str] = []
-    scored = yield from _kept(_score_all(root, which, device_name, images, place or {}), warnings)
+    events = _score_all(root, which, device_name, images, place or {}, progress)
+    scored = yield from _kept(events, warnings)
     return Evaluation(scored, warnings)
 
 
@@ -184,9 +186,14 @@ def _kept(
 
 
 def _score_all(
-    root: Path, which: list[str], device_name: str, images: str, place: dict[str, Any]
+    root: Path,
+    which: list[str],
+    device_name: str,
+    images: str,
+    place: dict[str, Any],
+    progress: Progress | None,
 ) -> Generator[Event, None, list[Scored]]:
-    how = device_name, images, place
+    how = device_name, images, place, progress
     if not which:
         run = runs.newest(root)
         yield Note(f"using the newest run, {run.name}")
@@ -212,13 +219,13 @@ def _is_cache(path: Path) -> bool:
 
 
 def _score_run(
-    run: Run, device_name: str, split: str, place: dict[str, Any]
+    run: Run, device_name: str, split: str, place: dict[str, Any], progress: Progress | None
 ) -> Generator[Event, None, Scored]:
     run.require_done()
     yield from map(Warned, run.warnings)
     settings = Settings.of(run)
     device = devices.open_device(device_name)
-    data = load(moved(settings.data, place))
+    data = load(moved(settings.data, place), progress)
     yield from how_kept(data)
     yield from check_classes(run, data)
     images, recorded = _images(run, data, split), run.record["data"]

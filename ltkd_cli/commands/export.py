@@ -72,6 +72,7 @@ def export_logits(
     `images` replaces fields of the run's own DataSpec.
     """
     run.require_done()
+    check_settings(settings)
     yield from map(Warned, run.warnings)
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
@@ -156,14 +157,27 @@ def fill(
         writer.finish()
 
 
+def check_settings(settings: ExportSettings) -> None:
+    """Raises UsageError for what no images could mend, before any are decoded."""
+    if settings.dtype not in get_args(LogitsType):
+        raise UsageError(
+            f"Logits are stored as {', '.join(get_args(LogitsType))}, not as {settings.dtype!r}.",
+            "--dtype float16",
+        )
+    if settings.views is not None and not 1 <= settings.views <= MAX_VIEWS:
+        raise UsageError(f"--views must be from 1 to {MAX_VIEWS:,}.", f"--views {DEFAULT_VIEWS}")
+    if settings.policy:
+        Policy(settings.policy, settings.view_seed)
+    if settings.output:
+        check_target(settings.output, replace=settings.replace)
+
+
 def policy_and_views(own: str, settings: ExportSettings) -> tuple[Policy, int]:
     """As asked for; `own` is the policy that the teacher was trained with."""
     policy = Policy(settings.policy or own, settings.view_seed)
     views = settings.views
     if views is None:
         views = DEFAULT_VIEWS if policy.has_views else 1
-    if not 1 <= views <= MAX_VIEWS:
-        raise UsageError(f"--views must be from 1 to {MAX_VIEWS:,}.", f"--views {DEFAULT_VIEWS}")
     if not policy.has_views and views > 1:
         raise UsageError(f"Policy none has one view of an image, not {views}.", "--views 1")
     return policy, views
@@ -207,11 +221,6 @@ def is_there(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool:
 
 
 def layout_of(data: Data, views: int, width: int, dtype: str) -> Layout:
-    if dtype not in get_args(LogitsType):
-        raise UsageError(
-            f"Logits are stored as {', '.join(get_args(LogitsType))}, not as {dtype!r}.",
-            "--dtype float16",
-        )
     labels, classes = data.train.labels.numpy(), len(data.train.class_names)
     return Layout.even(labels, classes, views, width, cast(LogitsType, dtype))
 

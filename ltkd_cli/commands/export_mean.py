@@ -23,6 +23,7 @@ from .cache_record import about_images
 from .checks import check_classes, how_kept, refuse_chance
 from .export import (
     ExportSettings,
+    check_settings,
     check_target,
     compute,
     is_there,
@@ -62,6 +63,7 @@ def export_mean(
     the runs were trained on other images, classes or groups than each other.
     """
     _check_alike(teachers)
+    check_settings(settings)
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
     of_each = [Settings.of(run) for run in teachers]

@@ -22,6 +22,7 @@ from .caches import UNKNOWN
 from .checks import how_kept, refuse_chance
 from .export import (
     ExportSettings,
+    check_settings,
     check_target,
     compute,
     is_there,
@@ -60,6 +61,7 @@ def export_weights(
     `images` are fields of a DataSpec. Besides the errors of `export_logits`: DataMismatch where
     the head is for other classes, CheckpointError for weights that are not of this network.
     """
+    check_settings(settings)
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
     weights = source.weights()

@@ -135,7 +135,8 @@ def _scores(given: Foreign, logits: Array, data: Data) -> tuple[Scores, ImageSet
     hint = "give them in the order of the test set"
     check_rows(given.test_logits, found, len(data.test.labels), "test images", hint)
     check_classes(given.test_logits, found, data.test.class_names)
-    check_numbers(given.test_logits, found, "logit")
+    check_numbers(given.test_logits, found, "logit", "test")
+    check_logits(given.test_logits, found)
     return _scored(found, data.test, data), data.test
 
 
@@ -148,7 +149,11 @@ def _scored(logits: Array, images: ImageSet, data: Data) -> Scores:
 def _attributes(given: Foreign, data: Data, scores: Scores, of: ImageSet) -> dict[str, Any]:
     policy = Policy("none")
     marks = {name: sha256_of(path) for name, path in given.files().items()}
-    of_test = {"test_outputs": sha256_of(given.test_logits)} if given.test_logits else {}
+    names = {name: path.name for name, path in given.files().items()}
+    of_test = {}
+    if given.test_logits:
+        of_test["test_outputs"] = sha256_of(given.test_logits)
+        names["test_logits"] = given.test_logits.name
     return {
         **of_test,
         **about_images(data, policy, of),
@@ -157,7 +162,7 @@ def _attributes(given: Foreign, data: Data, scores: Scores, of: ImageSet) -> dic
         "teacher_model": {"name": UNKNOWN, "head": UNKNOWN},
         "teacher_method": UNKNOWN,
         "teacher_outputs": marks,
-        "teacher_files": {name: path.name for name, path in given.files().items()},
+        "teacher_files": names,
         "teacher_recipe": {},
         "teacher_setting": {"outputs": marks},
         "teacher_scores": scores.as_dict(),

@@ -15,10 +15,10 @@ from ..runs import Run
 
 @dataclass(frozen=True)
 class Ancestor:
-    """A run, a cache, or a file of outputs that others come from."""
+    """A run, a cache, or a file of outputs or of weights that others come from."""
 
     kind: str
-    """`run`, `cache` or `outputs`."""
+    """`run`, `cache`, `outputs` or `weights`."""
     name: str
     path: str | None
     """Where it was found, or was when it was used; None where that is not known."""
@@ -93,7 +93,11 @@ def _cache(root: Path, parent: dict[str, Any], seen: frozenset[str]) -> Ancestor
 def _teachers(
     root: Path, parent: dict[str, Any], folder: Path, seen: frozenset[str]
 ) -> Iterator[Ancestor]:
-    """The runs behind a cache, or the files that its outputs came in."""
+    """The runs behind a cache, or the files that its outputs or its teacher's weights came in."""
+    if weights := parent.get("teacher_weights"):
+        what, sha256 = str(parent.get("teacher_model", "")), str(weights["sha256"])
+        yield Ancestor("weights", str(weights["source"]), None, False, what, sha256)
+        return
     if outputs := parent.get("teacher_outputs"):
         for what, sha256 in outputs.items():
             yield Ancestor("outputs", what, None, there=False, what="", sha256=str(sha256))

@@ -72,14 +72,14 @@ def check_rows(path: Path, outputs: Array, images: int, what: str, hint: str) ->
         )
 
 
-def check_numbers(path: Path, outputs: Array, what: str) -> None:
+def check_numbers(path: Path, outputs: Array, what: str, split: str = "training") -> None:
     """DataError where a number is not finite or not below 60,000, as a cache needs them."""
     for start, block in blocks(outputs):
         bad = np.argwhere(~(np.abs(block) < LIMIT))
         if len(bad):
             row, column = bad[0].tolist()
             raise DataError(
-                f"{path} has the {what} {block[row, column]:g} for training image {start + row}, "
+                f"{path} has the {what} {block[row, column]:g} for {split} image {start + row}, "
                 f"column {column}; a cache holds finite numbers below {LIMIT:,.0f}.",
                 "compute them again in float32, before softmax",
             )

@@ -20,6 +20,8 @@ from ..methods.contract import Method, Task
 from ..methods.finding import find, name_of
 from ..methods.options import parse_options
 from ..models import ModelSpec, Network
+from ..models.network import check as check_network
+from ..models.network import own_randomness
 from ..models.stages import freeze as freeze_stages
 from ..models.weights import Weights, network_with
 from ..splits import GROUP_ALIASES, GROUP_NAMES
@@ -140,8 +142,7 @@ def build_method(
     method_class: type[Method], task: Task, options: dict[str, Any], seed: int
 ) -> Method:
     """A method whose throw-away layers follow from the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_randomness(seed):
         return method_class(task, **options)
 
 
@@ -212,6 +213,7 @@ def _open(
     precision = devices.choose_precision(settings.precision, device)
     if settings.views:  # known before any image is decoded
         check_mixtures(_policy(settings, settings.views), method, settings.classes)
+    check_network(settings.model, settings.head or method.head)
     data = load(settings.data, progress)
     _check_group(settings, data)
     for cache in caches:

@@ -19,8 +19,8 @@ from . import caches as teacher_caches
 SETTING = ("teacher_setting", "policy", "view_version", "autocast")
 """Attributes of a cache that a run's identity needs; caches of 0.1.0 lack the first."""
 
-ORIGIN = ("teacher_runs", "teacher_outputs")
-"""Attributes of caches of several runs, and of outputs from elsewhere."""
+ORIGIN = ("teacher_runs", "teacher_outputs", "teacher_weights")
+"""Attributes of caches of several runs, of outputs from elsewhere, and of a file of weights."""
 
 
 def environment(device: torch.device) -> dict[str, str]:

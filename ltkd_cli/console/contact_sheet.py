@@ -32,7 +32,7 @@ def write_contact_sheet(
 
     The images are of different classes, from the largest to the smallest.
     """
-    _check(count, views, path)
+    check(count, views, path)
     rows = choose_rows(images, count)
     wanted = Request(rows.repeat_interleave(views), torch.arange(views).repeat(len(rows)))
     (seen,) = read(images.images, [wanted], policy, torch.device("cpu"))
@@ -40,8 +40,8 @@ def write_contact_sheet(
     try:
         with replacing(path) as file:
             sheet.save(file, Image.registered_extensions()[path.suffix.lower()])
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # a format may not take such pictures
+        reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"{path} cannot be written: {reason}.", "--out views.png") from error
 
 
@@ -116,7 +116,8 @@ def _fitted(pen: ImageDraw.ImageDraw, text: str, width: int) -> str:
     return text + "..."
 
 
-def _check(count: int, views: int, path: Path) -> None:
+def check(count: int, views: int, path: Path) -> None:
+    """UsageError where no sheet can be so large, or no picture can have that name."""
     for name, value, most in (("--images", count, MAX_IMAGES), ("--views", views, MAX_VIEWS)):
         if not 1 <= value <= most:
             raise UsageError(f"{name} takes a number from 1 to {most}, not {value}.", f"{name} 8")

@@ -104,7 +104,8 @@ def _lines(ancestors: Iterable[Ancestor], depth: int = 0) -> Iterator[tuple[str,
         where = each.path or "not found here"
         if each.path and not each.there:
             where += ", which is not there any more"
-        known = (each.what, "" if each.kind == "outputs" else where, f"SHA-256 {each.sha256[:16]}")
+        where = where if each.kind in ("run", "cache") else ""  # of other files no place is known
+        known = (each.what, where, f"SHA-256 {each.sha256[:16]}")
         yield "  " * depth + f"{each.kind} {each.name}", "; ".join(filter(None, known))
         yield from _lines(each.ancestors, depth + 1)
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import DataError, UsageError, printable
+from ..files import expanded
 from . import longtail
 from .cifar import SETS, load_cifar
 from .coco import read_json
@@ -44,8 +45,10 @@ BUILT_IN = (NAME, *SETS)
 """Names of the sets that need no folder."""
 
 LARGEST_SIZE = 4096
-MOST_HELD_OUT = 10_000_000
 """Pixels along a side; beyond it, one batch fills the memory of most machines."""
+
+MOST_HELD_OUT = 10_000_000
+"""Images of each class that may be asked for as validation images."""
 
 GROUP_RULES = ("auto", "counts", "rank")
 """How classes may be put into head, medium and tail."""
@@ -81,7 +84,7 @@ def find(spec: DataSpec) -> Splits:
     """The splits of an image set that consists of image files, before any of them is read."""
     if ending := _ending(spec.data):
         return LISTS[ending](spec)
-    folder = Path(spec.data).expanduser()
+    folder = expanded(spec.data)
     if spec.data.startswith(PREFIX) or is_dataset(folder):
         return find_dataset(spec)
     if not folder.exists():
@@ -92,7 +95,7 @@ def find(spec: DataSpec) -> Splits:
 def absolute(data: str) -> str:
     """The same image set by a path that holds in every folder; what is no path stays as it is."""
     prefix = PREFIX if data.startswith(PREFIX) else ""
-    path = Path(data.removeprefix(prefix)).expanduser()
+    path = expanded(data.removeprefix(prefix))
     if data in BUILT_IN or not path.exists():
         return data
     return f"{prefix}{path.absolute()}"
@@ -157,7 +160,7 @@ def _ending(data: str) -> str | None:
     """The ending of a file that is an image set; None where the set is no such file."""
     ending = Path(data).suffix.lower()
     known = ending in LISTS or ending == ".npz"
-    return ending if known and not Path(data).expanduser().is_dir() else None
+    return ending if known and not expanded(data).is_dir() else None
 
 
 def _unknown(data: str) -> DataError:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..files import expanded
 from .arraydata import Labelled, image_set
 from .groups import group_classes
 from .heldout import SPLIT, hold_out
@@ -86,7 +87,7 @@ def _read(spec: DataSpec) -> tuple[dict[str, Labelled], tuple[str, ...]]:
     from torchvision import datasets  # more than a second to import
 
     reader = getattr(datasets, SETS[spec.data].reader)
-    root = Path(spec.root or ROOT).expanduser()
+    root = expanded(spec.root or ROOT)
     try:
         with _quietly():
             train = reader(root, train=True, download=spec.download)

@@ -12,6 +12,7 @@ from typing import NoReturn
 import numpy as np
 
 from ..errors import DataError
+from ..files import expanded
 from . import tiny_imagenet
 from .failures import name_some
 from .files import Listing
@@ -46,7 +47,7 @@ def find_folder(spec: DataSpec) -> Splits:
     Images in folders below a class folder belong to the class; what starts with a dot does
     not count. DataError where something is missing, DataMismatch where test has other classes.
     """
-    folder = Path(spec.data).expanduser()
+    folder = expanded(spec.data)
     top = _below_level(_train_folder(folder))
     class_names = _class_names(top)
     train, ignored = _listing(folder, top, "train", class_names)

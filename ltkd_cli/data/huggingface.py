@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, DataMismatch, printable
+from ..files import expanded
 from .contents import stamp
 from .decode import Encoded
 from .failures import Failure, name_some
@@ -102,7 +103,7 @@ def find_dataset(spec: DataSpec) -> Splits:
 
     DataError where a file is missing, damaged or odd, DataMismatch where splits disagree.
     """
-    folder = Path(spec.data.removeprefix(PREFIX)).expanduser()
+    folder = expanded(spec.data.removeprefix(PREFIX))
     parts = {split: _shards(folder / name) for split, name in _split_folders(folder).items()}
     train = parts["train"].table
     class_names = class_names_of(train)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, printable
+from ..files import expanded
 from .failures import name_some
 from .files import Listing
 from .imageset import DataSpec
@@ -34,8 +35,8 @@ def find_lists(spec: DataSpec) -> Splits:
     DataError where a list is missing or a line cannot be read, DataMismatch where the test
     list has classes that the train list has not.
     """
-    train_list = Path(spec.data).expanduser()
-    test_list = Path(spec.test_list).expanduser() if spec.test_list else list_beside(train_list)
+    train_list = expanded(spec.data)
+    test_list = expanded(spec.test_list) if spec.test_list else list_beside(train_list)
     val_list = validation_beside(train_list, test_list)
     train = read_list(train_list)
     class_names = _class_names(train[1], train_list)
@@ -56,7 +57,7 @@ def find_lists(spec: DataSpec) -> Splits:
 
 def root_of(spec: DataSpec, listed_in: Path) -> str:
     """The folder that the paths in a file start from: `--data-root`, or the file's own."""
-    return str(Path(spec.root).expanduser() if spec.root else listed_in.parent)
+    return str(expanded(spec.root) if spec.root else listed_in.parent)
 
 
 def common_root(spec: DataSpec, train: Path, test: Path) -> str | None:

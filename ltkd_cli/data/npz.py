@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, DataMismatch, UsageError, printable
+from ..files import expanded
 from .arraydata import Labelled, image_set
 from .checks import mark, warnings_of
 from .filedata import LARGEST_SMALL_SIZE, PHOTOGRAPH_SIZE
@@ -37,7 +38,7 @@ def load_npz(spec: DataSpec) -> Data:
     Its validation images are the validation split. Without test images, they are tested on.
     DataError where the archive is damaged or something in it is missing or odd.
     """
-    path = Path(spec.data).expanduser()
+    path = expanded(spec.data)
     check_file(path)
     parts = _read(path)
     train, test = parts["train"], parts.get("test", parts.get("val"))

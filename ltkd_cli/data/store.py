@@ -13,7 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from ..errors import DataError
-from ..files import PARTIAL, open_regular, write_atomically
+from ..files import PARTIAL, expanded, open_regular, write_atomically
 
 LEFT_BEHIND_SECONDS = 86_400
 """Age at which an unfinished file is taken to belong to a process that was killed."""
@@ -25,7 +25,7 @@ def cache_folder() -> Path:
     DataError where it cannot be made.
     """
     chosen = os.environ.get("LTKD_CACHE_DIR") or platformdirs.user_cache_dir("ltkd", False)
-    folder = Path(chosen).expanduser()
+    folder = expanded(chosen)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

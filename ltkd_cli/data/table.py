@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError, printable
+from ..files import expanded
 from .failures import name_some
 from .files import Listing
 from .imageset import DataSpec
@@ -80,7 +81,7 @@ def find_table(spec: DataSpec, read: Read) -> Splits:
     alphabetical. DataError where something is missing or odd, DataMismatch where the test
     images have other classes.
     """
-    path = Path(spec.data).expanduser()
+    path = expanded(spec.data)
     check_file(path)
     table = read(path)
     check_table(table)
@@ -113,7 +114,7 @@ def _parts(spec: DataSpec, table: Table, read: Read) -> tuple[dict[str, Table], 
         )
     if spec.test_list is None and len(parts) > 1:
         return parts, None
-    path = Path(spec.test_list).expanduser() if spec.test_list else list_beside(table.path)
+    path = expanded(spec.test_list) if spec.test_list else list_beside(table.path)
     check_file(path)
     found = read(path)
     check_table(found)

@@ -108,6 +108,13 @@ def build(spec: ModelSpec, seed: int, *, download: bool = True) -> Network:
         return Network(spec, backbone)
 
 
+def check(name: str, head: str = "linear") -> None:
+    """UsageError where there is no network, or no head, of that name."""
+    ModelSpec(name, 1, head, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)).check()
+    if not _exists(name):
+        raise _unknown(name)
+
+
 def without_weights(spec: ModelSpec) -> Network:
     """A network to load weights into: nothing is downloaded, the spec is taken as it is.
 
@@ -139,11 +146,17 @@ def _backbone(spec: ModelSpec, *, download: bool) -> Backbone:
                 "leave out pretrained weights, or choose a network of torchvision/ or timm/",
             )
         return resnet.backbone(name)
-    if name.startswith(torchvision_zoo.PREFIX) and name in torchvision_zoo.names():
-        return torchvision_zoo.backbone(name, pretrained=pretrained, download=download)
-    if name.startswith(timm_zoo.PREFIX) and timm_zoo.exists(name):
+    if not _exists(name):
+        raise _unknown(name)
+    if name.startswith(timm_zoo.PREFIX):
         return timm_zoo.backbone(name, pretrained=pretrained, download=download)
-    raise _unknown(name)
+    return torchvision_zoo.backbone(name, pretrained=pretrained, download=download)
+
+
+def _exists(name: str) -> bool:
+    if name.startswith(torchvision_zoo.PREFIX):
+        return name in torchvision_zoo.names()
+    return timm_zoo.exists(name) if name.startswith(timm_zoo.PREFIX) else name in resnet.names()
 
 
 def _unknown(name: str) -> UsageError:

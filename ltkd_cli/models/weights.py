@@ -47,7 +47,9 @@ class Weights:
 
     def record(self) -> dict[str, str]:
         """Where they came from, for a cache."""
-        found = {"source": Path(self.source).name, "sha256": self.sha256}
+        fetched = self.source == self.model
+        source = self.source if fetched else Path(self.source).name
+        found = {"source": source, "sha256": self.sha256}
         return {**found, "part": self.matched.part, "prefix": self.matched.prefix}
 
 

@@ -36,15 +36,17 @@ def profiled(events: Iterator[Event], folder: Path) -> Iterator[Event | Facts | 
     plan = schedule(wait=SKIPPED, warmup=WARMED_UP, active=RECORDED, repeat=1)
     recorder = profile(activities=activities, schedule=plan, acc_events=True)
     recorder.start()
-    for event in events:
-        yield event
-        if isinstance(event, Step):
-            steps += 1
-            recorder.step()
-        over = isinstance(event, EpochEnd) and event.epoch == event.epochs
-        if steps == SKIPPED + WARMED_UP + RECORDED or (over and steps <= SKIPPED + WARMED_UP):
-            break
-    recorder.stop()
+    try:
+        for event in events:
+            yield event
+            if isinstance(event, Step):
+                steps += 1
+                recorder.step()
+            over = isinstance(event, EpochEnd) and event.epoch == event.epochs
+            if steps == SKIPPED + WARMED_UP + RECORDED or (over and steps <= SKIPPED + WARMED_UP):
+                break
+    finally:
+        recorder.stop()
     if steps > SKIPPED + WARMED_UP:
         recorder.export_chrome_trace(str(folder / "trace.json"))
         operations = recorder.key_averages()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,18 +17,19 @@ class Log(Protocol):
     def __call__(self, record: dict[str, Any]) -> None: ...
 
 
-@contextmanager
-def event_files(folder: Path, first_epoch: int) -> Iterator[Log]:
-    """A log that writes event files into `folder`; what it held from `first_epoch` on is void.
-
-    Raises UsageError where TensorBoard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
+def check_installed() -> None:
+    """UsageError where TensorBoard is not installed."""
+    if find_spec("tensorboard") is None:
         raise UsageError(
             "--tensorboard needs the package tensorboard.", "pip install 'ltkd[tensorboard]'"
-        ) from None
+        )
+
+
+@contextmanager
+def event_files(folder: Path, first_epoch: int) -> Iterator[Log]:
+    """A log that writes event files into `folder`; what it held from `first_epoch` on is void."""
+    from torch.utils.tensorboard import SummaryWriter
+
     writer = SummaryWriter(str(folder), purge_step=first_epoch)
 
     def log(record: dict[str, Any]) -> None:

@@ -87,6 +87,20 @@ def test_a_cache_whose_teacher_has_no_balanced_accuracy_is_not_scored(ltkd, stor
     assert refused(ltkd("eval", cache), 3, str(cache), "run")
 
 
+@pytest.mark.parametrize("odd", [0.5, {"low": 0.01, "images": 1, "classes": 1}], ids=str)
+def test_a_cache_with_odd_scores_is_refused(ltkd, story, cache, odd):
+    scores = Cache.open(cache).attributes["teacher_scores"]
+    forge_attributes(cache, teacher_scores={**scores, "balanced_accuracy": odd})
+    assert refused(distill(ltkd), 3, "balanced_accuracy", "ltkd export-logits")
+
+
+def test_scores_of_a_later_version_may_say_more(ltkd, story, cache):
+    scores = Cache.open(cache).attributes["teacher_scores"]
+    more = {name: {**scores[name], "new": 1} for name in ("all", "balanced_accuracy")}
+    forge_attributes(cache, teacher_scores={**scores, **more})
+    assert ltkd("eval", cache).code == 0
+
+
 def test_a_cache_of_format_1_is_read_with_a_warning(ltkd, story, cache):
     format_1(cache, teacher_run="0001-teach-ce-resnet8").replace(cache)
     for command in (("distill", *TINY), ("cache", "info"), ("cache", "verify")):

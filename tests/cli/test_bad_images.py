@@ -36,6 +36,18 @@ def images(empty):
     return empty / "images"
 
 
+def test_the_home_of_a_user_who_does_not_exist_is_no_folder(ltkd, empty):
+    assert refused(ltkd("data", "~nobody_of_that_name/images"), 1, "~nobody_of_that_name")
+
+
+def test_what_may_not_be_looked_at_is_an_error_with_its_name(ltkd, empty, monkeypatch):
+    def forbidden(path, **kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", forbidden)
+    assert refused(ltkd("data", "locked/images"), 1, "locked/images", "ls -ld locked/images")
+
+
 def test_a_good_folder_can_be_taught_exported_and_distilled(ltkd, images):
     small = ("--model", "resnet8", "--epochs", 1, "--batch-size", 4)
     assert ltkd("teach", "--data", "images", *small).code == 0

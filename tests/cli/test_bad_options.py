@@ -139,6 +139,29 @@ def test_eval_refuses(ltkd, story, options, name, hint):
     assert refused(ltkd("eval", *options), 2, name, hint)
 
 
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (("teach", "--model", "resnet33"), "'resnet33'"),
+        (("teach", "--head", "cosine"), "'cosine'"),
+        (("views", "--views", 0), "--views"),
+        (("views", "--out", "views.nothing"), "views.nothing"),
+        (("export-logits", "1", "--dtype", "nonsense"), "'nonsense'"),
+        (("export-logits", "1", "--policy", "nonsense"), "'nonsense'"),
+        (("export-logits", "--logits", "none.npy", "--output", "runs"), "runs"),
+    ],
+    ids=str,
+)
+def test_what_no_images_could_mend_is_refused_before_they_are_read(ltkd, story, command, name):
+    assert refused(ltkd(*command, "--data", "nowhere"), 2, name)
+
+
+def test_without_tensorboard_no_run_is_begun(ltkd, empty, monkeypatch):
+    monkeypatch.setattr("ltkd_cli.training.tensorboard.find_spec", lambda name: None)
+    assert refused(ltkd("teach", "--tensorboard"), 2, "tensorboard", "pip install")
+    assert not (empty / "runs").exists()
+
+
 @pytest.mark.parametrize("command", ["data", "views", "doctor"])
 def test_images_that_are_named_twice_are_refused(ltkd, empty, command):
     assert refused(ltkd(command, "one", "--data", "two"), 2, "one", "one of the two")

@@ -77,6 +77,23 @@ def test_is_scored_on_the_test_set_where_it_has_logits_for_it(ltkd, logits):
     assert scored["all"]["accuracy"] == 0.9
 
 
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda test: np.where(test == test.max(), np.nan, test), "test image"),
+        (lambda test: np.exp(test) / np.exp(test).sum(1, keepdims=True), "probabilities"),
+    ],
+    ids=["not a number", "probabilities"],
+)
+def test_test_logits_are_checked_as_those_of_training_images_are(ltkd, logits, change, name):
+    test = good_logits(load(DataSpec()).test.labels.numpy(), 10)
+    np.save("test.npy", change(test))
+    said = ltkd("export-logits", "--logits", "logits.npy", "--test-logits", "test.npy")
+    assert said.code == 1
+    assert "test.npy" in said.err
+    assert name in said.err
+
+
 def test_other_test_logits_are_another_export(ltkd, logits):
     labels = load(DataSpec()).test.labels.numpy()
     more = ("--logits", "logits.npy", "--test-logits", "test.npy")

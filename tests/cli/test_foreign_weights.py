@@ -10,11 +10,12 @@ from foreign_weights import NETWORK, in_zoo, unreachable, write
 
 from ltkd_cli import models
 from ltkd_cli.cache import Cache, CacheWriter
+from ltkd_cli.cache.again import export_again
 from ltkd_cli.commands import caches, export_weights
 from ltkd_cli.commands.identity import setting_of
 from ltkd_cli.data import DataSpec, load
 from ltkd_cli.inference import predict
-from ltkd_cli.models.weights import read, whole_network
+from ltkd_cli.models.weights import Weights, read, whole_network
 from ltkd_cli.runs import find
 from ltkd_cli.views.policy import Policy
 
@@ -130,6 +131,26 @@ def test_an_unfinished_export_is_named_with_its_command_and_goes_on(ltkd, weight
     assert refused(said, 1, "unfinished", f"--model {NETWORK} --weights w.pt --views 4")
     assert ltkd(*command, "c.h5").code == 0
     assert datasets("c.h5") == datasets("whole.h5")
+
+
+def test_a_student_s_ancestors_are_the_cache_and_the_file_of_weights(ltkd, weights):
+    assert ltkd("export-logits", *weights, "--views", 1, "-o", "c.h5").code == 0
+    assert ltkd("distill", *TINY, "--cache", "c.h5").code == 0
+    (cache,) = json.loads(ltkd("runs", "show", "--json").out)["ancestors"]
+    assert [(each["kind"], each["name"]) for each in cache["ancestors"]] == [("weights", "w.pt")]
+    assert "weights w.pt" in ltkd("runs", "show").out
+
+
+def test_the_advice_on_a_damaged_cache_of_the_zoo_s_weights_names_the_zoo(
+    ltkd, weights, tmp_path, monkeypatch
+):
+    assert ltkd("export-logits", *weights, "--views", 1, "-o", "c.h5").code == 0
+    whole = Cache.open(Path("c.h5"))
+    fetched = {**whole.attributes["teacher_weights"], "source": NETWORK}
+    hint = export_again(whole.path, {**whole.attributes, "teacher_weights": fetched}, whole.layout)
+    assert f"--model {NETWORK} --pretrained" in str(hint)
+    of_zoo = Weights(NETWORK, NETWORK, "0" * 64, read(Path("w.pt"), NETWORK).matched, None, True)
+    assert of_zoo.record()["source"] == NETWORK
 
 
 def test_cache_info_names_the_file(ltkd, weights):

@@ -78,6 +78,7 @@ def test_the_images_are_of_all_classes_from_the_largest_to_the_smallest():
         (("--views", "65"), "--views"),
         (("--out", "views"), "views"),
         (("--out", "views.txt"), "views.txt"),
+        (("--out", "views.blp"), "views.blp"),
         (("--out", "missing/views.png"), "missing/views.png"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from small_training import loader_of, start
 
 from ltkd_cli.events import EpochEnd, Facts, Step
@@ -24,6 +25,30 @@ def test_passes_every_event_on_and_shows_what_costs_most(digits, tmp_path):
     (facts,) = (event for event in events if isinstance(event, Facts))
     assert len(facts.rows) == SHOWN
     assert "convolution" in " ".join(operation for operation, _ in facts.rows)
+
+
+def test_it_stops_with_a_training_that_fails(tmp_path, monkeypatch):
+    class Recorder:
+        running = False
+
+        def start(self):
+            self.running = True
+
+        def stop(self):
+            self.running = False
+
+    def failing():
+        yield Step
+        raise ArithmeticError
+
+    recorder = Recorder()
+    monkeypatch.setattr("ltkd_cli.training.profiling.profile", lambda **_: recorder)
+    events = profiled(failing(), tmp_path)
+    next(events)
+    assert recorder.running
+    with pytest.raises(ArithmeticError):
+        next(events)
+    assert not recorder.running
 
 
 def test_the_files_hold_a_trace_and_the_table_of_all_operations(digits, tmp_path):

@@ -1,8 +1,7 @@
-import builtins
-
 import pytest
 
 from ltkd_cli.errors import UsageError
+from ltkd_cli.training import tensorboard
 from ltkd_cli.training.tensorboard import event_files, scalars
 
 RECORD = {
@@ -44,16 +43,7 @@ def test_writes_event_files_that_tensorboard_reads(tmp_path):
     assert (point.step, point.value) == (3, 0.75)
 
 
-def test_says_what_to_install_where_tensorboard_is_missing(tmp_path, monkeypatch):
-    def without_tensorboard(name, *rest):
-        if name.startswith("torch.utils.tensorboard"):
-            raise ImportError(name)
-        return imported(name, *rest)
-
-    imported = builtins.__import__
-    monkeypatch.setattr(builtins, "__import__", without_tensorboard)
-    with (
-        pytest.raises(UsageError, match="needs the package"),
-        event_files(tmp_path, first_epoch=0),
-    ):
-        pass
+def test_says_what_to_install_where_tensorboard_is_missing(monkeypatch):
+    monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="needs the package"):
+        tensorboard.check_installed()
