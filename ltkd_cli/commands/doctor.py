@@ -111,10 +111,11 @@ def _examined(
 def _of_classes(
     names: Sequence[str], train: Sequence[int], test: Sequence[int], filling: str
 ) -> Iterator[Finding]:
-    empty, untested, few, barely = (
-        [name for name, a, b in zip(names, train, test, strict=True) if chosen(a, b)]
-        for chosen in (_is_empty, _is_untested, _is_near_empty, _is_barely_tested)
-    )
+    counts = [*zip(names, train, test, strict=True)]
+    empty = [name for name, of_train, _ in counts if of_train == 0]
+    untested = [name for name, _, of_test in counts if of_test == 0]
+    few = [name for name, of_train, _ in counts if 0 < of_train < FEW_TRAINING]
+    barely = [name for name, _, of_test in counts if 0 < of_test < FEW_TEST]
     if empty:
         text = f"Classes without a training image: {name_some(empty)}."
         yield Finding("empty-class", True, text, filling)
@@ -131,22 +132,6 @@ def _of_classes(
             f"{len(barely):,} ({name_some(barely)})."
         )
         yield Finding("barely-tested-class", False, text, "report groups, not single classes")
-
-
-def _is_empty(train: int, test: int) -> bool:
-    return train == 0
-
-
-def _is_untested(train: int, test: int) -> bool:
-    return test == 0
-
-
-def _is_near_empty(train: int, test: int) -> bool:
-    return 0 < train < FEW_TRAINING
-
-
-def _is_barely_tested(train: int, test: int) -> bool:
-    return 0 < test < FEW_TEST
 
 
 def _of_same(marked: Sequence[Marked]) -> Iterator[Finding]:

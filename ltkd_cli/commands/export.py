@@ -31,12 +31,7 @@ from ..views.policy import Policy
 from .cache_record import about_images
 from .checks import check_classes, how_kept, refuse_chance
 from .identity import setting_of
-from .settings import Settings, with_images
-
-DEFAULT_VIEWS = 16
-"""Of each image; more bring little."""
-
-MAX_VIEWS = 10_000
+from .settings import DEFAULT_VIEWS, MAX_VIEWS, Settings, with_images
 
 MAX_SLUG = 40
 """Letters of a policy in the name of a cache."""
@@ -92,34 +87,33 @@ def export_logits(
     path = settings.output or run.path / f"cache-{slug(policy)}-{views}.h5"
     layout = layout_of(data, views, network.width if settings.features else 0, settings.dtype)
     attributes = _attributes(run, data, network, policy, device, precision)
-    check_target(path, replace=settings.replace)
     if not attributes["teacher_classes"]:
         hint = "train it longer, or insist with --force"
         scores = attributes["teacher_scores"]
         yield from refuse_chance(run.name, scores, layout.classes, hint, settings.replace)
-    if not settings.replace and is_there(path, layout, attributes):
-        yield Note(f"{path} exists already, with the same teacher, images, views and settings")
-        return path
-    yield from compute(
-        network, data, policy, (path, layout, attributes), settings.replace, run.name
-    )
-    return path
+    cache = path, layout, attributes
+    return (yield from write(network, data, policy, cache, settings.replace, run.name))
 
 
-def compute(
+def write(
     network: torch.nn.Module,
     data: Data,
     policy: Policy,
     cache: tuple[Path, Layout, dict[str, Any]],
     replace: bool,
     teacher: str,
-) -> Iterator[Event]:
-    """Fills a cache, of that path, layout and attributes, with what a network computes.
+) -> Generator[Event, None, Path]:
+    """Writes a cache of what a network computes, or goes on with it; returns its path.
 
-    The network lies on its device; `teacher` is what it is called. Its precision is that which
-    the attributes name.
+    `cache` are its path, layout and attributes, of which the precision is one; `teacher` is what
+    the network is called, which lies on its device. Without `replace`, the very same cache is
+    left as it is, and another one of that name is a CacheMismatch.
     """
     path, layout, attributes = cache
+    check_target(path, replace=replace)
+    if not replace and is_there(path, layout, attributes):
+        yield Note(f"{path} exists already, with the same teacher, images, views and settings")
+        return path
     device = next(network.parameters()).device
     precision = attributes["autocast"]
     yield ExportBegins(
@@ -135,6 +129,7 @@ def compute(
         path, layout, attributes, replace,
         lambda writer: export(network, data.train, policy, writer, device, precision),
     )  # fmt: skip
+    return path
 
 
 def fill(

@@ -24,12 +24,10 @@ from .checks import check_classes, how_kept, refuse_chance
 from .export import (
     ExportSettings,
     check_settings,
-    check_target,
-    compute,
-    is_there,
     layout_of,
     policy_and_views,
     slug,
+    write,
 )
 from .identity import setting_of
 from .settings import Settings, with_images
@@ -83,20 +81,15 @@ def export_mean(
     counts = data.train.class_counts()
     scores = evaluate(network, data.test, data.groups, counts, device, policy=policy).as_dict()
     attributes = _attributes(teachers, data, policy, precision, device, scores)
-    check_target(path, replace=settings.replace)
     names = " and ".join(run.name for run in teachers)
     yield from refuse_chance(
         f"the mean of {names}", scores, layout.classes, "train them longer, or insist with --force",
         settings.replace,
     )  # fmt: skip
-    if not settings.replace and is_there(path, layout, attributes):
-        yield Note(f"{path} exists already, with the same teachers, images, views and settings")
-        return path
     if settings.features:
         yield Note("the mean of several teachers has logits alone: no features are stored")
     cache = path, layout, attributes
-    yield from compute(network, data, policy, cache, settings.replace, names)
-    return path
+    return (yield from write(network, data, policy, cache, settings.replace, names))
 
 
 def _check_alike(teachers: Sequence[Run]) -> None:

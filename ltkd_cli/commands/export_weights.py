@@ -12,7 +12,7 @@ from .. import devices, models
 from ..data import Data, DataSpec, load
 from ..data.decoded import Progress
 from ..errors import DataMismatch, command
-from ..events import Event, Note, TeacherScored, Warned
+from ..events import Event, TeacherScored, Warned
 from ..inference import evaluate
 from ..metrics import Scores
 from ..models.weights import Weights, fetch, read, whole_network
@@ -23,12 +23,10 @@ from .checks import how_kept, refuse_chance
 from .export import (
     ExportSettings,
     check_settings,
-    check_target,
-    compute,
-    is_there,
     layout_of,
     policy_and_views,
     slug,
+    write,
 )
 from .initial import introduce
 from .settings import with_images
@@ -74,7 +72,6 @@ def export_weights(
     policy, views = policy_and_views(data.views, settings)
     path = settings.output or Path(_name(weights, policy, views))
     layout = layout_of(data, views, network.width if settings.features else 0, settings.dtype)
-    check_target(path, replace=settings.replace)
     counts = data.train.class_counts()
     scores = evaluate(network, data.test, data.groups, counts, device, policy=policy)
     yield TeacherScored(weights.source, data.test.split, scores.accuracies())
@@ -83,12 +80,8 @@ def export_weights(
         "are its outputs in the order of the classes? To insist: --force", settings.replace,
     )  # fmt: skip
     attributes = _attributes(weights, data, network, policy, scores, (device.type, precision))
-    if not settings.replace and is_there(path, layout, attributes):
-        yield Note(f"{path} exists already, with the same teacher, images, views and settings")
-        return path
     cache = path, layout, attributes
-    yield from compute(network, data, policy, cache, settings.replace, weights.source)
-    return path
+    return (yield from write(network, data, policy, cache, settings.replace, weights.source))
 
 
 def _check_classes(weights: Weights, data: Data) -> None:

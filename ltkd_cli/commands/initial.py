@@ -10,15 +10,10 @@ from ..errors import CheckpointError, UsageError, command
 from ..events import Note
 from ..models.weights import Weights, read
 from ..views.policy import Policy
-from .settings import Settings, check_freeze
+from .settings import DEFAULT_VIEWS, MAX_VIEWS, Settings, check_freeze
 
 WHOLE = "all"
 """Value of `freeze` for the whole backbone."""
-
-DEFAULT_VIEWS = 16
-"""Of each image, whose features a frozen backbone computes."""
-
-MAX_VIEWS = 10_000
 
 
 def is_frozen(settings: Settings) -> bool:

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 AUGMENTATIONS = ("none", "jitter")
 """Values of `augment`."""
 
+DEFAULT_VIEWS = 16
+"""Of each image in a cache, or of those whose features a frozen backbone computes."""
+
+MAX_VIEWS = 10_000
+
 PATHS = ("data", "root", "test_list")
 """Fields of a DataSpec that may be paths."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
 from rich.console import Group
@@ -44,6 +44,7 @@ from .caches import print_teacher
 from .storage import kept
 
 Result = TypeVar("Result")
+Told = TypeVar("Told")
 
 SECONDS_BETWEEN_REDRAWS = 0.2
 
@@ -54,13 +55,7 @@ def follow(events: Generator[Event, None, Result], log_every: int = 0) -> Result
     Of the epochs of a training, every `log_every`-th gets a line that stays.
     """
     with _Screen(log_every) as screen:
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as end:
-                result: Result = end.value
-                return result
-            screen.show(event)
+        return _drained(events, screen.show)
 
 
 def follow_students(
@@ -68,13 +63,18 @@ def follow_students(
 ) -> Result:
     """The same for several trainings at once, each event with the seed of its training."""
     with _Screen(log_every) as screen:
-        while True:
-            try:
-                seed, event = next(events)
-            except StopIteration as end:
-                result: Result = end.value
-                return result
-            screen.show(event, seed)
+        return _drained(events, lambda pair: screen.show(pair[1], pair[0]))
+
+
+def _drained(events: Generator[Told, None, Result], show: Callable[[Told], None]) -> Result:
+    """Shows every event; the generator's return value."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        show(event)
 
 
 class _Screen:
