@@ -235,7 +235,7 @@ def test_a_lock_that_somebody_removed_and_took_is_not_removed_again(lock):
 def test_what_names_no_process_is_another_process(lock, text):
     lock.write_text(text)
     assert named_in(lock) is None
-    assert files.holder_of(lock) == "another process"
+    assert str(Locked(named_in(lock))) == "another process"
     assert "kill" not in Locked(named_in(lock)).hint
 
 

@@ -2,8 +2,9 @@ import math
 
 import pytest
 import torch
+from frames import largest_cosine
 
-from ltkd_cli.methods.etf import balanced_frame, largest_cosine, procrustes
+from ltkd_cli.methods.etf import balanced_frame, procrustes
 
 
 def _random(*shape, seed=0):

@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from frames import largest_cosine
 from torch.nn import functional as F
 
 from ltkd_cli.errors import MethodError
@@ -214,11 +215,6 @@ def test_class_means_are_found_in_parts_as_at_once(make_task, monkeypatch):
     at_once = class_means(features, task.labels, 3)
     monkeypatch.setattr("ltkd_cli.methods.krdistill.ROWS_AT_ONCE", 7)
     torch.testing.assert_close(class_means(features, task.labels, 3), at_once)
-
-
-def largest_cosine(anchors):
-    """Between two different rows of unit anchors [C, D]."""
-    return float((anchors @ anchors.T).fill_diagonal_(-1.0).max())
 
 
 def test_anchors_stay_at_equal_angles_when_they_are_turned_onto_the_means():
