@@ -9,8 +9,8 @@ students, for an evening on two processor cores.
 
 Each cell is one `ltkd` command and one run folder; see `benchmarks.cells`. Stop it at any time by
 Ctrl-C or SIGTERM: finished cells are not run again, and one that was interrupted goes on where it
-stopped. Trained teachers that come with the repository (`benchmarks.kept`) are taken up. The table
-so far is written whenever a cell has ended.
+stopped. Trained runs that come with the repository (`benchmarks.kept`) are taken up where they are
+of these very images. The table so far is written whenever a cell has ended.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def main() -> None:
             os.nice(19)
             cells = table.cells(arguments.seeds, arguments.rows)
             if not arguments.short:
-                kept.take_up((cell.name for cell in cells), arguments.runs)
+                kept.take_up((cell.name for cell in cells), arguments.runs, table.place.images)
             workers.run(cells, arguments.workers, arguments.runs / "logs", write)
     except LtkdError as error:
         sys.exit(error.problem)

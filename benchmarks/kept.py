@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ltkd_cli import runs
+from ltkd_cli.data import DataSpec, load
 
 TRAINED = Path(__file__).parent / "trained"
 
@@ -41,10 +43,20 @@ def keep(source: Path, trained: Path = TRAINED) -> Path:
     return target
 
 
-def take_up(names: Iterable[str], place: Path, trained: Path = TRAINED) -> None:
-    """Copies the trained runs of these names into `place`, where there are none yet."""
-    for name in names:
-        if (trained / name).is_dir() and not (place / name).exists():
+def take_up(
+    names: Iterable[str], place: Path, images: Mapping[str, Any], trained: Path = TRAINED
+) -> None:
+    """Copies the trained runs of these names into `place`, where there are none yet.
+
+    Only those that were trained on these very `images`, which are given by their options.
+    """
+    wanted = [n for n in names if (trained / n).is_dir() and not (place / n).exists()]
+    if not wanted:
+        return
+    spec = {"root" if name == "data_root" else name: value for name, value in images.items()}
+    train = load(DataSpec(**spec)).train
+    for name in wanted:
+        if train.matches(runs.read(trained / name).record["data"]["train"]):
             place.mkdir(parents=True, exist_ok=True)
             shutil.copytree(trained / name, place / name)
 

@@ -179,7 +179,11 @@ def test_a_kept_run_is_taken_up_and_knows_no_paths(tmp_path):
     assert not any(str(tmp_path).encode() in text for text in texts)
 
     table = [cells.teach(after, "teacher-0", small(4), 0), cells.export(after, "teacher-0")]
-    kept.take_up([cell.name for cell in table], after.runs, tmp_path / "trained")
+    names = [cell.name for cell in table]
+    other_images = {**after.images, "imbalance": 5.0}
+    kept.take_up(names, after.runs, other_images, tmp_path / "trained")
+    assert [cell.state() for cell in table] == ["missing", "missing"]
+    kept.take_up(names, after.runs, after.images, tmp_path / "trained")
     assert [cell.state() for cell in table] == ["done", "missing"]
     assert ltkd([*table[1].command()]) == 0
     assert table[1].state() == "done"

@@ -16,7 +16,7 @@ USUAL = (None, False, 0, "", "auto", "exp", "digits-lt")
 """What fields of a data set's description hold where no option was given."""
 
 OPTIONS = {"root": "--data-root"}
-"""Options that are not called as their field; `--imbalance-type` is, as most are."""
+"""Field -> its option, where that is not called as the field."""
 
 
 def export_again(
@@ -28,7 +28,7 @@ def export_again(
     the old one does or not. What a run keeps of a frozen backbone is to be removed instead.
     """
     if attributes.get("run"):
-        return f"rm -- {quote(str(path))}, which its run computes again"
+        return f"rm -- {quote(str(path))}, which is computed again"
     given = [*_teacher(path, attributes, features)]
     if not attributes.get("teacher_outputs"):
         given += _views(attributes, layout)

@@ -42,7 +42,7 @@ def export_logits(
             "--output",
             "-o",
             help="The cache to write.",
-            show_default="in the run's folder; of --weights in this one",
+            show_default="in the run's folder; of --weights in this one, of --logits beside them",
         ),
     ] = None,
     views: Annotated[
@@ -53,7 +53,7 @@ def export_logits(
         str | None,
         typer.Option(
             help="View policy: steps joined by +, or a short name, as cifar-strong.",
-            show_default="the teacher's",
+            show_default="the run's, or the data set's",
         ),
     ] = None,
     view_seed: options.ViewSeed = 0,

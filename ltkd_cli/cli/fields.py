@@ -147,7 +147,7 @@ SETTINGS: dict[str, Any] = {
             "--recipe",
             help=f"Preset: {', '.join(PRESETS)}.",
             rich_help_panel=RECIPE,
-            show_default="quick for digits-lt, else ldam",
+            show_default="quick for digits-lt, frozen-head with --freeze, else ldam",
         ),
     ],
     "device": Device,
@@ -175,7 +175,7 @@ SETTINGS: dict[str, Any] = {
             help="Epochs between evaluations on the validation images, or on the test set where "
             "there are none; 0 to evaluate at the end only.",
             callback=checked_epochs,
-            show_default="a tenth of the training",
+            show_default="a tenth of the training; 0 with --freeze",
             rich_help_panel=MACHINE,
         ),
     ],

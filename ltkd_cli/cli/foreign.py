@@ -93,10 +93,6 @@ def import_outputs(
     """The cache of these files."""
     from .. import console
     from ..commands import foreign
-    from ..commands.export import check_settings
 
-    check_settings(settings)
-    asked = foreign.Foreign(
-        **given, output=settings.output, dtype=settings.dtype, force=settings.replace
-    )
+    asked = foreign.Foreign(**given, settings=settings)
     return console.follow(foreign.import_outputs(images, asked, console.decoding))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..views.policy import Policy
 from .cache_record import about_images
 from .caches import UNKNOWN
 from .checks import how_kept, refuse_chance
-from .export import check_target, fill, is_there, layout_of
+from .export import ExportSettings, check_settings, check_target, fill, is_there, layout_of
 from .order import read_names, rows_of
 from .outputs_file import (
     Array,
@@ -38,17 +38,15 @@ from .settings import with_images
 
 @dataclass(frozen=True)
 class Foreign:
-    """Files of outputs, and where their cache goes."""
+    """Files of outputs, and what was asked of their cache."""
 
     logits: Path
     features: Path | None = None
     order: Path | None = None
     """Names the images of the rows; None where they are in the order of the training set."""
     test_logits: Path | None = None
-    output: Path | None = None
-    """Default: beside the logits, as NAME.h5."""
-    dtype: str = "float16"
-    force: bool = False
+    settings: ExportSettings = field(kw_only=True)
+    """Where their cache goes, by default beside the logits as NAME.h5, and its number format."""
 
     def files(self) -> dict[str, Path]:
         """Those that decide what the cache holds."""
@@ -64,8 +62,10 @@ def import_outputs(
     `images` are fields of a DataSpec. Besides the errors of `export_logits`: DataError for files
     that hold no such numbers, DataMismatch where they are not of these images and classes.
     """
+    settings = given.settings
+    check_settings(settings)
     files = {name: open_outputs(file) for name, file in given.files().items() if name != "order"}
-    path = given.output or given.logits.with_suffix(".h5")
+    path = settings.output or given.logits.with_suffix(".h5")
     data = load(with_images(DataSpec(), images), progress)
     yield from how_kept(data)
     yield from map(Warned, data.warnings)
@@ -75,17 +75,18 @@ def import_outputs(
     scores, of = _scores(given, outputs["logits"], data)
     attributes = _attributes(given, data, scores, of)
     width = outputs["features"].shape[1] if "features" in outputs else 0
-    layout = layout_of(data, 1, width, given.dtype)
-    check_target(path, replace=given.force)
+    layout = layout_of(data, 1, width, settings.dtype)
+    check_target(path, replace=settings.replace)
     hint = "are the columns in the order of the classes? To insist: --force"
     yield TeacherScored(str(given.logits), of.split, scores.accuracies())
-    yield from refuse_chance(str(given.logits), scores.as_dict(), layout.classes, hint, given.force)
-    if not given.force and is_there(path, layout, attributes):
+    known = scores.as_dict()
+    yield from refuse_chance(str(given.logits), known, layout.classes, hint, settings.replace)
+    if not settings.replace and is_there(path, layout, attributes):
         yield Note(f"{path} exists already, with the same outputs and images")
         return path
     beyond = len(files["logits"]) - len(outputs["logits"])
     yield ImportBegins(str(path), str(given.logits), data.name, layout.rows, of.split, beyond)
-    yield from fill(path, layout, attributes, given.force, lambda to: _write(to, outputs))
+    yield from fill(path, layout, attributes, settings.replace, lambda to: _write(to, outputs))
     return path
 
 

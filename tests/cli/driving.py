@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import resource
+import shlex
 import signal
 import struct
 import subprocess
@@ -17,6 +18,13 @@ import h5py
 
 STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 """Sequences that move the cursor or set a colour."""
+
+
+def advised(said):
+    """The arguments of the command of ltkd behind the last `try: `."""
+    line = said.err.splitlines()[-1]
+    assert line.startswith("try: ltkd ")
+    return shlex.split(line.removeprefix("try: ltkd "))
 
 
 def refused(said, code, name, hint=""):

@@ -1,22 +1,14 @@
 """What an error about a cache says to type, typed: it makes the very cache that was asked for."""
 
-import shlex
 from pathlib import Path
 
 import pytest
-from driving import datasets
+from driving import advised, datasets
 
 from ltkd_cli.cache import Cache, CacheWriter
 
 ODD = ("--views", 2, "--policy", "crop:2+flip", "--view-seed", 5, "--dtype", "float32",
        "--no-features", "--precision", "bfloat16")  # fmt: skip
-
-
-def advised(said):
-    """The arguments of the command behind `try: `."""
-    line = said.err.splitlines()[-1]
-    assert line.startswith("try: ltkd ")
-    return shlex.split(line.removeprefix("try: ltkd "))
 
 
 @pytest.mark.parametrize("options", [ODD, ("--views", 1)], ids=["odd", "plain"])
@@ -66,7 +58,7 @@ def test_a_mistyped_cache_is_answered_by_the_one_that_exists(ltkd, story, cache)
     assert str(cache) in said.err.splitlines()[-1]
 
 
-def test_damaged_features_of_a_frozen_backbone_are_removed_and_computed_again(ltkd, story):
+def test_damaged_features_of_a_frozen_backbone_are_removed_and_not_missed(ltkd, story):
     teacher = "runs/0001-teach-ce-resnet8/model.safetensors"
     frozen = ("teach", "--model", "resnet8", "--weights", teacher, "--freeze", "--epochs", 2)
     assert ltkd(*frozen, "--name", "frozen").code == 0

@@ -1,12 +1,11 @@
 """`export-logits --logits`: outputs from elsewhere are checked, and teach as a run's do."""
 
 import json
-import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
-from driving import refused
+from driving import advised, refused
 from foreign_files import clean_outputs, good_logits, image_folder, stored
 
 from ltkd_cli.cache import Cache
@@ -212,8 +211,7 @@ def test_an_export_that_was_stopped_goes_on(ltkd, logits, monkeypatch):
     assert ltkd("export-logits", "--logits", "logits.npy").code == 130
     said = ltkd("cache", "info", "logits.h5")
     assert refused(said, 1, "logits.h5", "ltkd export-logits --logits logits.npy")
-    advised = shlex.split(said.err.splitlines()[-1].removeprefix("try: ltkd "))
-    assert ltkd(*advised).code == 0
+    assert ltkd(*advised(said)).code == 0
     assert written[3] == 100
     assert np.array_equal(stored("logits.h5"), logits.astype("f2"))
 

@@ -222,6 +222,8 @@ def test_anchors_stay_at_equal_angles_when_they_are_turned_onto_the_means():
     means = torch.rand(5, 8, generator=generator, dtype=torch.float64)
     anchors = balanced_anchors(means)
     assert largest_cosine(anchors) == pytest.approx(-1 / 4)
+    cosines = (anchors @ anchors.T).fill_diagonal_(-1 / 4)
+    torch.testing.assert_close(cosines, torch.full_like(cosines, -1 / 4))
 
 
 def test_where_no_simplex_fits_each_class_gets_the_anchor_that_suits_it():
