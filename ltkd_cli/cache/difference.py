@@ -36,13 +36,12 @@ Difference = tuple[str, Any, Any]
 """Name of a field, as `outer.inner[3]`, and its value on either side."""
 
 
-def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
-    """The innermost fields in which two dictionaries of JSON values differ, left's order first."""
-    if left == right:
-        return []
-    one, other = dict(_leaves(left)), dict(_leaves(right))
-    pairs = ((name, one.get(name, ABSENT), other.get(name, ABSENT)) for name in one | other)
-    return [(name, a, b) for name, a, b in pairs if a != b]
+def differences(left: Any, right: Any) -> list[Difference]:
+    """The innermost fields in which two JSON values differ, left's order first.
+
+    A list is compared entry by entry with one of the same length, and as a whole with any other.
+    """
+    return list(_differences(left, right, ""))
 
 
 def of_exports(
@@ -64,15 +63,16 @@ def lines(found: Sequence[Difference], left: str, right: str) -> str:
     return "".join(shown) + (f"\n  and {more} more" if more > 0 else "")
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list) and value:
-        for i, inner in enumerate(value):
-            yield from _leaves(inner, f"{name}[{i}]")
-    else:
-        yield name, value
+def _differences(left: Any, right: Any, name: str) -> Iterator[Difference]:
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        for key in {**left, **right}:
+            inner = f"{name}.{key}" if name else str(key)
+            yield from _differences(left.get(key, ABSENT), right.get(key, ABSENT), inner)
+    elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        for number, (one, other) in enumerate(zip(left, right, strict=True)):
+            yield from _differences(one, other, f"{name}[{number}]")
+    elif left != right:
+        yield name, left, right
 
 
 def _numbers(layout: Layout) -> dict[str, Any]:

@@ -8,7 +8,6 @@ Nothing else may be averaged.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..runs import Run
@@ -33,9 +32,6 @@ EXPORT = (
 STAGE = ("how", "options", "views", "recipe", "validation_images", "validation_held_out")
 """What decides a post-hoc adjustment or a re-training of the classifier."""
 
-ABSENT = object()
-"""Stands where one of two settings lacks a field."""
-
 
 def setting_of(run: Run) -> dict[str, Any]:
     """All that runs of one setting have in common, as JSON: equal for them, and for no others."""
@@ -54,19 +50,6 @@ def draw_of(run: Run) -> str:
     """Equal for runs of one setting that repeat each other: the seed, and the teachers' weights."""
     teachers = [parent.get("teacher_sha256") for parent in _caches(run)]
     return json.dumps([Settings.of(run).seed, teachers])
-
-
-def differences(left: Any, right: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The innermost fields in which two settings differ, as `settings.recipe.epochs`."""
-    if isinstance(left, Mapping) and isinstance(right, Mapping):
-        for key in [*left, *(key for key in right if key not in left)]:
-            field = f"{name}.{key}" if name else key
-            yield from differences(left.get(key, ABSENT), right.get(key, ABSENT), field)
-    elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
-        for number, (a, b) in enumerate(zip(left, right, strict=True)):
-            yield from differences(a, b, f"{name}[{number}]")
-    elif left != right:
-        yield name, left, right
 
 
 def _resolved(settings: Settings) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..cache.difference import ABSENT, differences
 from ..commands.evaluate import Evaluation, Scored, by_setting
-from ..commands.identity import ABSENT, differences
 from ..data.groups import GROUP_NAMES
 from ..metrics import accuracy_over_seeds
 from . import terminal as console
@@ -213,7 +213,7 @@ def _lookalikes(settings: list[list[Scored]]) -> Iterator[str]:
 
 def _differences(one: Scored, other: Scored) -> list[tuple[str, Any, Any]]:
     """Fields in which two settings differ; fingerprints only where nothing else says why."""
-    found = list(differences(json.loads(one.setting), json.loads(other.setting)))
+    found = differences(json.loads(one.setting), json.loads(other.setting))
     telling = [each for each in found if not {len(str(each[1])), len(str(each[2]))} & {64}]
     return telling or found
 

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from ltkd_cli import runs
-from ltkd_cli.commands.identity import differences, draw_of, setting_of
+from ltkd_cli.cache.difference import differences
+from ltkd_cli.commands.identity import draw_of, setting_of
 from ltkd_cli.runs import Run
 
 TINY = ("--model", "resnet8", "--epochs", 1, "--evaluate-every", 0, "--precision", "float32")
