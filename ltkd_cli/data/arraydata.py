@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .decode import Pixels, channels_first, square
+from .groups import group_classes
+from .heldout import SPLIT, hold_out
 from .images import ResidentImages
-from .imageset import ImageSet, fingerprint
+from .imageset import Data, DataSpec, ImageSet, fingerprint
+from .statistics import channel_statistics
+
+Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Mean and standard deviation of each channel, in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,40 @@ class Labelled:
     def take(self, rows: NDArray[np.int64]) -> Labelled:
         """The images of some rows, in their order."""
         return Labelled(self.images[rows], self.labels[rows])
+
+
+def data_of(
+    spec: DataSpec,
+    name: str,
+    parts: Mapping[str, Labelled],
+    class_names: tuple[str, ...],
+    *,
+    views: str,
+    statistics: Statistics | None = None,
+) -> Data:
+    """The data of a long-tailed training set `train`, and of the one to test on, `test` or `val`.
+
+    `spec` has its defaults filled in. Validation images are those that it asks for, taken from
+    `train`; else those of the part `validation`, if any. Without `statistics`, mean and standard
+    deviation of every channel are those of the training images.
+    """
+    subset = parts["train"]
+    rest, held = hold_out(subset, spec)
+    kept = {**parts, "train": rest, **({SPLIT: held} if held else {})}
+    size = spec.image_size or subset.images.shape[1]
+    sets = {split: image_set(name, split, part, class_names, size) for split, part in kept.items()}
+    mean, std = statistics or channel_statistics(sets["train"].images)
+    return Data(
+        spec=spec,
+        name=name,
+        train=sets["train"],
+        test=sets["test" if "test" in sets else "val"],
+        groups=group_classes(np.bincount(subset.labels).tolist(), spec.groups),
+        mean=mean,
+        std=std,
+        views=views,
+        validation=sets.get(SPLIT),
+    )
 
 
 def image_set(

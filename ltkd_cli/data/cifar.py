@@ -15,9 +15,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..files import expanded
-from .arraydata import Labelled, image_set
-from .groups import group_classes
-from .heldout import SPLIT, hold_out
+from .arraydata import Labelled, data_of
 from .imageset import Data, DataSpec
 from .longtail import long_tail_rows
 
@@ -67,19 +65,8 @@ def load_cifar(spec: DataSpec) -> Data:
     labels = parts["train"].labels
     largest = len(labels) // len(names)
     rows = long_tail_rows(labels, len(names), largest, imbalance, kind, seed)
-    subset = parts["train"].take(rows)
-    rest, held = hold_out(subset, spec)
-    return Data(
-        spec=spec,
-        name=spec.data,
-        train=image_set(spec.data, "train", rest, names, size),
-        test=image_set(spec.data, "test", parts["test"], names, size),
-        groups=group_classes(np.bincount(subset.labels).tolist(), spec.groups),
-        mean=MEAN,
-        std=STD,
-        views="crop-flip",
-        validation=None if held is None else image_set(spec.data, SPLIT, held, names, size),
-    )
+    parts["train"] = parts["train"].take(rows)
+    return data_of(spec, spec.data, parts, names, views="crop-flip", statistics=(MEAN, STD))
 
 
 def _read(spec: DataSpec) -> tuple[dict[str, Labelled], tuple[str, ...]]:

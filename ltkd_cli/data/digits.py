@@ -7,13 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .arraydata import Labelled, image_set
+from .arraydata import Labelled, data_of
 from .decode import Pixels
-from .groups import group_classes
-from .heldout import SPLIT, hold_out
 from .imageset import Data, DataSpec
 from .longtail import choose_rows, long_tail_rows
-from .statistics import channel_statistics
 
 NAME = "digits-lt"
 
@@ -47,21 +44,12 @@ def load_digits(spec: DataSpec) -> Data:
     test_rows = choose_rows(everything.labels, [TEST_PER_CLASS] * CLASSES, TEST_SEED)
     rest = everything.take(np.setdiff1d(np.arange(len(everything.labels)), test_rows))
     subset = rest.take(_training_rows(rest.labels, spec, imbalance))
-    train, held = hold_out(subset, spec)
+    parts = {"train": subset, "test": everything.take(test_rows)}
     names = tuple(str(digit) for digit in range(CLASSES))
-    train_set = image_set(NAME, "train", train, names, size)
-    mean, std = channel_statistics(train_set.images)
-    return Data(
-        spec=spec,
-        name=NAME,
-        train=train_set,
-        test=image_set(NAME, "test", everything.take(test_rows), names, size),
-        groups=group_classes(np.bincount(subset.labels).tolist(), _group_rule(spec)),
-        mean=mean,
-        std=std,
-        views="crop",
-        validation=None if held is None else image_set(NAME, SPLIT, held, names, size),
-    )
+    # By counts, a single digit would be the head group, so `auto` goes by rank here.
+    grouped = replace(spec, groups="rank" if spec.groups == "auto" else spec.groups)
+    data = data_of(grouped, NAME, parts, names, views="crop")
+    return replace(data, spec=spec)
 
 
 def doubled(images: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -92,11 +80,6 @@ def _training_rows(
     largest = int(np.bincount(labels).min())
     kind, seed = spec.imbalance_type, spec.imbalance_seed
     return long_tail_rows(labels, CLASSES, largest, imbalance, kind, seed)
-
-
-def _group_rule(spec: DataSpec) -> str:
-    # Counting would put a single digit into the head group, so by itself the set goes by rank.
-    return "rank" if spec.groups == "auto" else spec.groups
 
 
 def _doubled_rows(images: NDArray[np.int64]) -> NDArray[np.int64]:

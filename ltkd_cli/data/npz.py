@@ -15,16 +15,14 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, DataMismatch, UsageError, printable
 from ..files import expanded
-from .arraydata import Labelled, image_set
+from .arraydata import Labelled, data_of
 from .checks import mark, warnings_of
 from .filedata import LARGEST_SMALL_SIZE, PHOTOGRAPH_SIZE
-from .groups import group_classes
-from .heldout import SPLIT, hold_out
+from .heldout import SPLIT
 from .imageset import Data, DataSpec
 from .lists import check_file
 from .longtail import long_tail_rows
 from .splits import ONE_LABEL, check_names, set_name
-from .statistics import channel_statistics
 
 MAX_CLASSES = 100_000
 """A larger label is a slip: every class up to it needs images."""
@@ -41,38 +39,25 @@ def load_npz(spec: DataSpec) -> Data:
     path = expanded(spec.data)
     check_file(path)
     parts = _read(path)
-    train, test = parts["train"], parts.get("test", parts.get("val"))
-    if test is None:
+    train = parts["train"]
+    if not {"test", "val"} & parts.keys():
         raise DataError(f"{path} has neither test_images nor val_images.", FORM)
     names = _class_names(path, train.labels)
     _check_known(path, parts, len(names))
-    subset = train.take(_subset(train.labels, spec))
-    train, held = hold_out(subset, spec)
-    validation = held or (parts.get("val") if "test" in parts else None)
-    if held is not None and "val" in parts and "test" in parts:
-        raise UsageError(
-            f"{path} has validation images of its own, so none are held out.",
-            "leave out --validation",
-        )
-    size = spec.image_size or _own_size(train.images)
+    parts["train"] = train.take(_subset(train.labels, spec))
+    if "test" in parts and (validation := parts.pop("val", None)):
+        if spec.validation:
+            raise UsageError(
+                f"{path} has validation images of its own, so none are held out.",
+                "leave out --validation",
+            )
+        parts[SPLIT] = validation
     name = set_name(path.stem)
-    test_split = "test" if "test" in parts else "val"
-    labelled = {"train": train, test_split: test, **({SPLIT: validation} if validation else {})}
-    sets = {split: image_set(name, split, each, names, size) for split, each in labelled.items()}
-    mean, std = channel_statistics(sets["train"].images)
-    marked = [mark(each) for each in sets.values()]
-    return Data(
-        spec=replace(spec, image_size=size),
-        name=name,
-        train=sets["train"],
-        test=sets[test_split],
-        groups=group_classes(np.bincount(subset.labels).tolist(), spec.groups),
-        mean=mean,
-        std=std,
-        views="crop-flip",
-        validation=sets.get(SPLIT),
-        warnings=tuple(warnings_of(name, marked)),
-    )
+    spec = replace(spec, image_size=spec.image_size or _own_size(train.images))
+    data = data_of(spec, name, parts, names, views="crop-flip")
+    sets = (data.train, data.test, data.validation)
+    marked = [mark(each) for each in sets if each]
+    return replace(data, warnings=tuple(warnings_of(name, marked)))
 
 
 def _read(path: Path) -> dict[str, Labelled]:
