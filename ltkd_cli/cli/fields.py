@@ -70,7 +70,9 @@ SETTINGS: dict[str, Any] = {
     "model": Annotated[
         str,
         typer.Option(
-            help="resnet8 to resnet110, resnet20-conv, resnet8x4, torchvision/NAME or timm/NAME."
+            help="resnet8 to resnet110 for small images (resnet20-conv: with convolutions in the "
+            "shortcuts; resnet8x4 and resnet32x4: four times as wide), torchvision/NAME or "
+            "timm/NAME."
         ),
     ],
     "method": Annotated[
@@ -156,8 +158,8 @@ SETTINGS: dict[str, Any] = {
         bool,
         typer.Option(
             "--compile",
-            help="Compile the network by torch.compile (on a GPU with CUDA graphs), which takes "
-            "half a minute at the start; if that fails, train without.",
+            help="Compile the network by torch.compile (on a GPU with CUDA graphs), which can "
+            "take minutes at the start; if that fails, train without.",
             rich_help_panel=MACHINE,
         ),
     ],
@@ -251,7 +253,7 @@ DATA: dict[str, Any] = {
         str | None,
         typer.Option(
             help="Head, medium and tail by counts (>100, <20 images) or by rank (thirds); auto "
-            "means counts, or rank where counts leave a group empty.",
+            "means counts, or rank where counts leave a group empty, and for digits-lt.",
             rich_help_panel=IMAGES,
             show_default="auto",
         ),

@@ -143,7 +143,7 @@ def moved(spec: DataSpec, place: dict[str, Any]) -> DataSpec:
     With another `data`, root and test list are those that belong to it unless they are given.
     """
     place = {name: _absolute(name, value) for name, value in place.items()}
-    found = {"root": None, "test_list": None} if "data" in place else {}
+    found = {"root": None, "test_list": None, "download": False} if "data" in place else {}
     return dataclasses.replace(spec, **found | place)
 
 

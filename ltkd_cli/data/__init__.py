@@ -149,10 +149,27 @@ def check(spec: DataSpec) -> None:
             f"--data-root is for CIFAR and for lists, and {spec.data} is neither.",
             f"--data {spec.data}, without --data-root",
         )
+    if spec.download and spec.data not in SETS:
+        raise UsageError(
+            f"--download is for CIFAR, and {spec.data} is none.",
+            f"--data {spec.data}, without --download",
+        )
+    if not has_files(spec):
+        _refuse_options_of_files(spec)
     if spec.test_list and not listed:
         raise UsageError(
             f"A test list belongs to a train list, and {spec.data} is none.",
             "--data PATH/TO/train.txt --test-list PATH/TO/test.txt",
+        )
+
+
+def _refuse_options_of_files(spec: DataSpec) -> None:
+    """UsageError where a set without image files is told how to decode or keep them."""
+    given = {"--short-side": spec.short_side is not None, "--store": spec.store != "auto"}
+    for option in (name for name, is_given in given.items() if is_given):
+        raise UsageError(
+            f"{option} is for image files, and {spec.data} has none.",
+            f"--data {spec.data}, without {option}",
         )
 
 

@@ -127,6 +127,9 @@ def test_another_image_size_may_be_asked_for():
         {"groups": "thirds"},
         {"test_list": "test.txt"},
         {"root": "data"},
+        {"download": True},
+        {"store": "never"},
+        {"short_side": 256},
     ],
 )
 def test_values_that_do_not_fit_are_refused(wrong):
