@@ -14,6 +14,7 @@ import typer
 
 from .. import toml
 from ..errors import Hint, LtkdError, UsageError, command
+from .bare import BARE
 
 Config = Annotated[
     Path | None,
@@ -167,6 +168,9 @@ def _name(text: str) -> str:
 
 def _parsed(context: Any, path: Path, key: str, parameter: Any, value: Any) -> Any:
     """The value as the command line would hand it on, checked as it would be."""
+    bare = BARE.get((context.info_name, f"--{key}"))
+    if bare and type(value) is bool:
+        value = bare if value else ""
     found = _as_typed(path, key, parameter, value)
     try:
         parameter.process_value(context, found)

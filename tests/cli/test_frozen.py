@@ -267,3 +267,10 @@ def test_odd_settings_in_a_record_are_an_error_with_the_file(ltkd, weights):
     assert ltkd("teach", *FROZEN, *SHORT, "--feature-views", 1).code == 0
     edit(RUN / "run.json", lambda record: record["settings"].update(freeze="stages:many"))
     assert refused(ltkd("rebalance", "head"), 1, "run.json", "ltkd teach")
+
+
+@pytest.mark.parametrize(("written", "refuses"), [("true", True), ("false", False)])
+def test_a_file_of_settings_says_freeze_as_a_truth_value(ltkd, weights, written, refuses):
+    Path("own.toml").write_text(f'model = "{SMALL}"\nfreeze = {written}\nepochs = 1\n')
+    said = ltkd("teach", "--config", "own.toml", "--evaluate-every", 0)
+    assert (refused(said, 2, "--freeze", "--weights FILE") if refuses else said.code == 0), said
