@@ -59,7 +59,8 @@ Name = Annotated[
 Resume = Annotated[
     str | None,
     typer.Option(
-        help="Continue this run: number, name or path, or `last` for the newest unfinished one.",
+        help="Continue this run: number, name or path, or `last` for the newest unfinished one. "
+        "Its settings stay; where its images have moved, add --data.",
         metavar="RUN",
     ),
 ]

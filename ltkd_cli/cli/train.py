@@ -12,6 +12,14 @@ from ..commands.settings import Watch
 from ..errors import UsageError, command
 from . import options
 
+WITH_RESUME = frozenset(
+    [
+        *("resume", "runs", "log_every", "tensorboard", "profile"),
+        *("data", "root", "test_list", "store", "caches"),
+    ]
+)
+"""Parameters that --resume allows: what to watch, and where images and caches lie now."""
+
 
 @options.with_settings(
     *("model", "method", "options", "head", "pretrained", "weights", "freeze", "feature_views"),
@@ -35,7 +43,7 @@ def teach(
     if resume is None:
         _train(runs, "teach", given, {given["seed"]: name}, 1, log_every, watch)
     else:
-        _resume(context, runs, resume, log_every, watch)
+        _resume(context, runs, resume, given, log_every, watch)
 
 
 @options.with_settings(
@@ -61,7 +69,7 @@ def distill(
     """Train a student from a cache; the teacher itself is not needed."""
     watch = _watch(tensorboard, profile)
     if resume is not None:
-        _resume(context, runs, resume, log_every, watch)
+        _resume(context, runs, resume, given, log_every, watch)
         return
     if seeds is None and jobs is not None:
         hint = command("distill", "--seeds", "0,1,2", "--jobs", str(jobs))
@@ -129,8 +137,16 @@ def _train(
     print_next(made)
 
 
-def _resume(context: typer.Context, runs: Path, which: str, log_every: int, watch: Watch) -> None:
+def _resume(
+    context: typer.Context,
+    runs: Path,
+    which: str,
+    given: dict[str, Any],
+    log_every: int,
+    watch: Watch,
+) -> None:
     _refuse_other_settings(context, which)
+    place, caches = given["data"], given.get("caches")
     _quiet_profiler()
     from .. import console
     from .. import runs as run_folders
@@ -145,7 +161,9 @@ def _resume(context: typer.Context, runs: Path, which: str, log_every: int, watc
         run.state.unlink(missing_ok=True)  # left there by a kill in the very last moment
         console.note(f"{run.name} is finished; there is nothing to resume.")
     else:
-        run = console.follow(training.resume(run, console.decoding, watch), log_every)
+        run = console.follow(
+            training.resume(run, console.decoding, watch, place, caches), log_every
+        )
     print_run(run)
     print_next([run])
 
@@ -160,8 +178,7 @@ def _refuse_other_settings(context: typer.Context, which: str) -> None:
     given = [
         parameter.opts[0]
         for parameter in context.command.params
-        if parameter.name not in ("resume", "runs", "log_every", "tensorboard", "profile")
-        and _is_typed(context, parameter.name or "")
+        if parameter.name not in WITH_RESUME and _is_typed(context, parameter.name or "")
     ]
     if given:
         raise UsageError(

@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,15 @@ import torch
 
 from .. import devices, models, runs
 from ..data.decoded import Progress
-from ..errors import CacheMismatch, DataMismatch, Diverged, Interrupted, RunError, command
+from ..errors import (
+    CacheMismatch,
+    DataMismatch,
+    Diverged,
+    Interrupted,
+    RunError,
+    UsageError,
+    command,
+)
 from ..events import Checked, EpochEnd, Event, Note, TrainingBegins, TrainingResumes, Warned
 from ..inference import evaluate
 from ..metrics import write_per_class
@@ -34,7 +42,7 @@ from .frozen import open_features
 from .initial import is_frozen
 from .prepare import Prepared, reopen, trained_rows
 from .provenance import crc_sha256, data_record, environment, parent_record
-from .settings import Settings, Watch
+from .settings import Settings, Watch, moved
 
 SECONDS_BETWEEN_STATES = 60.0
 """A killed run repeats at most about this much."""
@@ -66,9 +74,16 @@ def create(root: Path, kind: str, prepared: Prepared, name: str | None) -> Run:
 
 
 def resume(
-    run: Run, progress: Progress | None = None, watch: Watch | None = None
+    run: Run,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+    place: dict[str, Any] | None = None,
+    caches: Sequence[Path] | None = None,
 ) -> Generator[Event, None, Run]:
     """Continues an unfinished run from its last state, or from the start where it has none.
+
+    `place` has fields of a DataSpec that say where its images lie now, and `caches` are its
+    teachers' where they have moved, in their order.
 
     From here on this process has as many CPU threads as the run began with: sums in another
     order would end in other weights. DataMismatch where images are not what they were, and
@@ -85,9 +100,22 @@ def resume(
             command(run.kind, remark="for a new run"),
         )
     torch.set_num_threads(run.record.get("threads", torch.get_num_threads()))
-    prepared = reopen(settings, progress)
+    prepared = reopen(_in_place(run, settings, place or {}, caches), progress)
     _check_unchanged(run, prepared)
     return (yield from _fit(run, prepared, watch or Watch()))
+
+
+def _in_place(
+    run: Run, settings: Settings, place: dict[str, Any], caches: Sequence[Path] | None
+) -> Settings:
+    """The settings with images and caches where they lie now."""
+    if caches and len(caches) != len(settings.caches):
+        learns = f"learns from {len(settings.caches)}" if settings.caches else "learns from none"
+        raise UsageError(
+            f"{run.name} {learns}, and --cache names {len(caches)}.", run.resume_command
+        )
+    moved_caches = tuple(str(path) for path in caches or settings.caches)
+    return dataclasses.replace(settings, data=moved(settings.data, place), caches=moved_caches)
 
 
 def _check_unchanged(run: Run, prepared: Prepared) -> None:

@@ -273,4 +273,4 @@ def test_odd_settings_in_a_record_are_an_error_with_the_file(ltkd, weights):
 def test_a_file_of_settings_says_freeze_as_a_truth_value(ltkd, weights, written, refuses):
     Path("own.toml").write_text(f'model = "{SMALL}"\nfreeze = {written}\nepochs = 1\n')
     said = ltkd("teach", "--config", "own.toml", "--evaluate-every", 0)
-    assert (refused(said, 2, "--freeze", "--weights FILE") if refuses else said.code == 0), said
+    assert refused(said, 2, "--freeze", "--weights FILE") if refuses else said.code == 0, said

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from driving import refused
+from driving import ctrl_c, refused
 from PIL import Image
 
 from ltkd_cli import runs
@@ -118,3 +118,31 @@ def test_its_config_repeats_it_from_any_folder(moved, ltkd, monkeypatch):
     assert ltkd("rebalance", "--config", config, "--runs", root).code == 0
     hashes = [runs.find(root, number).record["weights_sha256"] for number in ("3", "4")]
     assert hashes[0] == hashes[1]
+
+
+def test_an_interrupted_run_goes_on_where_images_and_cache_lie_now(moved, ltkd):
+    export = ("export-logits", "1", "--data", "after", "--views", "1", "--force")
+    assert ltkd(*export, "--output", "teacher.h5").code == 0
+    student = ("distill", "--cache", "teacher.h5", "--model", "resnet8", "--epochs", "3", "--force",
+               "--evaluate-every", "0", "--precision", "float32", "--log-every", "1")  # fmt: skip
+    assert ltkd(*student, "--name", "whole").code == 0
+    assert ltkd(*student, "--name", "parted", stderr=ctrl_c("epoch 1: ")).code == 130
+    Path("after").rename("later")
+    Path("teacher.h5").rename("moved.h5")
+
+    go_on = ("distill", "--resume", "parted")
+    assert refused(ltkd(*go_on), 1, "teacher.h5", "")
+    assert refused(ltkd(*go_on, "--cache", "moved.h5"), 1, "after", "--data")
+    two = ("--cache", "moved.h5", "--cache", "moved.h5")
+    assert refused(ltkd(*go_on, "--data", "later", *two), 2, "names 2", "--resume")
+    assert ltkd(*go_on, "--data", "later", "--cache", "moved.h5").code == 0
+    weights = [Path("runs", name, "model.safetensors").read_bytes() for name in ("whole", "parted")]
+    assert weights[0] == weights[1]
+
+
+def test_an_interrupted_run_goes_on_with_no_other_images(moved, ltkd):
+    teach = ("teach", "--data", "after", *TINY, "--epochs", "3", "--log-every", "1")
+    assert ltkd(*teach, "--name", "parted", stderr=ctrl_c("epoch 1: ")).code == 130
+    shutil.copytree("after", "other")
+    shutil.copy("other/train/cat/0.png", "other/train/cat/1.png")
+    assert refused(ltkd("teach", "--resume", "parted", "--data", "other"), 3, "train", "teach")
