@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ Difference = tuple[str, Any, Any]
 def differences(left: Any, right: Any) -> list[Difference]:
     """The innermost fields in which two JSON values differ, left's order first.
 
-    A list is compared entry by entry with one of the same length, and as a whole with any other.
+    What one of them lacks is ABSENT there.
     """
     return list(_differences(left, right, ""))
 
@@ -68,8 +69,8 @@ def _differences(left: Any, right: Any, name: str) -> Iterator[Difference]:
         for key in {**left, **right}:
             inner = f"{name}.{key}" if name else str(key)
             yield from _differences(left.get(key, ABSENT), right.get(key, ABSENT), inner)
-    elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
-        for number, (one, other) in enumerate(zip(left, right, strict=True)):
+    elif isinstance(left, list) and isinstance(right, list):
+        for number, (one, other) in enumerate(zip_longest(left, right, fillvalue=ABSENT)):
             yield from _differences(one, other, f"{name}[{number}]")
     elif left != right:
         yield name, left, right
