@@ -70,14 +70,14 @@ AREAS: dict[str, Try] = {
 """By what is tried. Each yields the name of every case, and what is wrong in it."""
 
 SHORT: dict[Try, float] = {
-    crashes.of_exports: 0.03,
+    crashes.of_exports: 0.02,
     bits.of_caches: 0.01,
     bits.of_runs: 0.01,
     bits.of_decoded_images: 0.02,
     crafted.crafted_files: 0.002,
-    pairs.wrong_pairs: 0.1,
-    options.odd_options: 0.02,
-    images.odd_images: 0.03,
+    pairs.wrong_pairs: 0.05,
+    options.odd_options: 0.01,
+    images.odd_images: 0.02,
 }
 """What `--short` tries, and the share of it."""
 

@@ -147,26 +147,35 @@ def test_what_does_not_fit_is_refused_before_a_run_is_made(ltkd, story, options,
     assert len(list((story / "runs").iterdir())) == 3
 
 
+def assert_about_both(said):
+    assert said.err.splitlines()[-1] == "next: ltkd eval mine-3 mine-4"
+    assert len(said.out.splitlines()) == 2
+
+
+def test_by_default_there_are_as_many_processes_as_threads_of_the_cpu(ltkd, story):
+    begun = []
+    stderr = Listener(lambda: begun.extend(processes()), "mine-3: resnet8 by bkd")
+    assert_about_both(ltkd("distill", *TINY, "--seeds", "3,4", "--name", "mine", stderr=stderr))
+    assert not begun  # with one thread, this process trains one after the other
+
+
 def test_images_are_decoded_before_the_first_process_begins(ltkd, empty):
     for path in (f"{split}/{name}/1.png" for split in ("train", "test") for name in "abc"):
         (empty / "images" / path).parent.mkdir(parents=True)
         Image.new("RGB", (8, 8), "red" if "train" in path else "blue").save(empty / "images" / path)
-    store, decoded = Path(os.environ["LTKD_CACHE_DIR"]), []
-    stderr = Listener(lambda: decoded.extend(store.glob("*.npy")), "2 students")
+    store, decoded, begun = Path(os.environ["LTKD_CACHE_DIR"]), [], []
+
+    class User(Listener):
+        def write(self, written):
+            if "mine-3: resnet8 by ce" in written:
+                begun.extend(processes())
+            return super().write(written)
+
+    stderr = User(lambda: decoded.extend(store.glob("*.npy")), "2 students")
     images = ("--data", "images", "--image-size", "8", "--method", "ce")
-    said = ltkd("distill", *TINY, *images, "--seeds", "1,2", "--jobs", "2", stderr=stderr)
-    assert (said.code, len(decoded)) == (0, 2)
-
-
-@pytest.mark.parametrize("jobs", [(), ("--jobs", "2")])
-def test_results_and_the_next_command_are_about_all_students(ltkd, story, jobs):
-    begun = []
-    stderr = Listener(lambda: begun.extend(processes()), "mine-3: resnet8 by bkd")
-    seeds = ("--seeds", "3,4", *jobs, "--name", "mine")
-    said = ltkd("distill", *TINY, *seeds, stderr=stderr)
-    assert said.err.splitlines()[-1] == "next: ltkd eval mine-3 mine-4"
-    assert len(said.out.splitlines()) == 2
-    assert len(begun) == (2 if jobs else 0)  # by default as many as there are threads: one
+    seeds = ("--seeds", "3,4", "--jobs", "2", "--name", "mine")
+    assert_about_both(ltkd("distill", *TINY, *images, *seeds, stderr=stderr))
+    assert (len(decoded), len(begun)) == (2, 2)
 
 
 def test_a_terminal_shows_a_moving_line_for_each_student(monkeypatch):
