@@ -21,7 +21,7 @@ Config = Annotated[
     typer.Option(
         "--config",
         metavar="FILE.toml",
-        help="Read options from a TOML file, by their names; options that are typed win.",
+        help="Read options from a TOML file, by their names; those on the command line win.",
     ),
 ]
 

@@ -44,7 +44,7 @@ def _parsed_milestones(value: str | None) -> tuple[float, ...] | None:
         return None if value is None else tuple(float(part) for part in value.split(",") if part)
     except ValueError:
         raise UsageError(
-            f"--milestones takes shares of the training, not {value!r}.", "--milestones 0.8,0.9"
+            f"--milestones takes fractions of the training, not {value!r}.", "--milestones 0.8,0.9"
         ) from None
 
 
@@ -199,8 +199,8 @@ DATA: dict[str, Any] = {
         str | None,
         typer.Option(
             "--data-root",
-            help="Folder of the CIFAR files, or the one that the paths of a list or manifest "
-            "start from.",
+            help="Folder of the CIFAR files, or the folder that paths in a list or manifest are "
+            "relative to.",
             rich_help_panel=IMAGES,
         ),
     ],
@@ -209,7 +209,7 @@ DATA: dict[str, Any] = {
         typer.Option(
             "--test-list",
             "--test-manifest",
-            help="Test list, manifest or JSON that belongs to that of --data.",
+            help="Test list, manifest or JSON that goes with that of --data.",
             rich_help_panel=IMAGES,
         ),
     ],
@@ -219,6 +219,7 @@ DATA: dict[str, Any] = {
             help="Make the training set long-tailed: how many times as many images the largest "
             "class has as the smallest.",
             rich_help_panel=IMAGES,
+            show_default="20 for digits-lt, 100 for CIFAR; else the images stay as they are",
         ),
     ],
     "imbalance_type": Annotated[
@@ -246,14 +247,15 @@ DATA: dict[str, Any] = {
         typer.Option(
             help="Height and width in pixels.",
             rich_help_panel=IMAGES,
-            show_default="the images' own where all have one small size, else 224",
+            show_default="the images' own size where all are equally small, else 224",
         ),
     ],
     "groups": Annotated[
         str | None,
         typer.Option(
-            help="Head, medium and tail by counts (>100, <20 images) or by rank (thirds); auto "
-            "means counts, or rank where counts leave a group empty, and for digits-lt.",
+            help="Head, medium and tail by counts (head > 100 images, tail < 20) or by rank "
+            "(thirds of the classes); auto is counts, but rank for digits-lt and where counts "
+            "leave a group empty.",
             rich_help_panel=IMAGES,
             show_default="auto",
         ),

@@ -60,7 +60,7 @@ Resume = Annotated[
     str | None,
     typer.Option(
         help="Continue this run: number, name or path, or `last` for the newest unfinished one. "
-        "Its settings stay; where its images have moved, add --data.",
+        "Its settings are kept; if its images have moved, add --data.",
         metavar="RUN",
     ),
 ]
@@ -102,7 +102,7 @@ Profile = Annotated[
 ViewSeed = Annotated[int, typer.Option(help="Random seed of the views.", callback=checked_seed)]
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Learn from a teacher that is no better than chance, too."),
+    typer.Option("--force", help="Accept a teacher that is no better than chance."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 

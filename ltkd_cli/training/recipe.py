@@ -40,15 +40,15 @@ class Recipe:
     ] = 1.0
     schedule: Annotated[str, "learning rate after the warm-up: step, cosine or constant"] = "step"
     milestones: Annotated[
-        tuple[float, ...], "shares of the training after which step multiplies by --decay"
+        tuple[float, ...], "fractions of the training after which step multiplies by --decay"
     ] = (0.8, 0.9)
     decay: Annotated[float, "factor of the step schedule at each milestone"] = 0.01
     warmup_epochs: Annotated[int, "epochs of linear warm-up"] = 0
-    warmup_start: Annotated[float, "share of the learning rate in the first epoch"] = 0.1
+    warmup_start: Annotated[float, "fraction of the learning rate in the first epoch"] = 0.1
     clip_norm: Annotated[float, "largest norm of the gradient; 0 for no clipping"] = 0.0
     accumulate: Annotated[int, "batches whose gradients make one step"] = 1
     average_decay: Annotated[
-        float, "decay of an exponential moving average of the weights, which is kept; 0 for none"
+        float, "decay of a moving average of the weights, which is saved in their place; 0 for none"
     ] = 0.0
     mixup: Annotated[float, "alpha of mixup: adds mixup:ALPHA to the view policy; 0 for none"] = 0.0
     cutmix: Annotated[
