@@ -22,7 +22,7 @@ def doctor(
     as_json: options.AsJson = False,
     images: dict[str, Any],
 ) -> None:
-    """Examine an image set: unreadable and repeated images, lacking classes, what it can tell.
+    """Examine an image set: unreadable and duplicate images, missing classes, what it can show.
 
     Ends with exit code 1 where there are problems that would spoil results.
     """

@@ -71,7 +71,7 @@ def export_logits(
         bool,
         typer.Option(
             "--force",
-            help="Replace an existing cache, and insist on a teacher that is no better than "
+            help="Replace an existing cache, and accept a teacher that is no better than "
             "chance or knows the classes by other names.",
         ),
     ] = False,

@@ -25,10 +25,10 @@ def rebalance(
     strategy: Annotated[
         str,
         typer.Option(
-            help="Post-hoc adjustment: tau-norm (class weights of more equal length) or "
-            "logit-adjust (the class counts taken out of the bias). Classifier re-training: crt (a "
-            "new classifier), lws (a scale for each class) or mislas (the classifier trained on, "
-            "labels smoothed the more the larger the class)."
+            help="Post-hoc adjustment: tau-norm (divides each class's weights by a power of their "
+            "norm) or logit-adjust (subtracts the log class frequencies). Classifier re-training: "
+            "crt (a new classifier), lws (a learned scale for each class) or mislas (the "
+            "classifier goes on, with more label smoothing for larger classes)."
         ),
     ] = "logit-adjust",
     strength: Annotated[
@@ -52,9 +52,9 @@ def rebalance(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="fast (the backbone's batch-norm statistics stay, so features are computed once), "
-            "or a source's own, in which they move: imagenet-lt, for crt and lws bag-of-tricks, "
-            "for mislas cifar10-lt (there they stay) and cifar100-lt.",
+            help="fast (batch-norm statistics of the backbone are frozen, so features are computed "
+            "once), or a source's own: imagenet-lt; bag-of-tricks for crt and lws; cifar10-lt and "
+            "cifar100-lt for mislas. In these the statistics move, but for cifar10-lt.",
             show_default="fast; mislas on CIFAR: the source's",
             rich_help_panel=_RETRAINING,
         ),
