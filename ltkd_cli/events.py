@@ -154,7 +154,7 @@ class ImportBegins:
 
 
 @dataclass(frozen=True)
-class Checked:
+class Evaluated:
     """Accuracy in the middle of a training."""
 
     epoch: int
@@ -288,7 +288,7 @@ Event = (
     | TrainingResumes
     | ExportBegins
     | ImportBegins
-    | Checked
+    | Evaluated
     | Computed
     | Retrained
     | TeacherScored

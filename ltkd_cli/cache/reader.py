@@ -25,7 +25,7 @@ from .target import lock_of, partial_of
 BLOCK = 64 * 2**20
 """Bytes that are copied at once on the way to a device."""
 
-ELSEWHERE = frozenset({"root", "test_list", "download", "store", "groups"})
+WHERE_AND_HOW = frozenset({"root", "test_list", "download", "store", "groups"})
 """Fields of a data set's description that do not choose the training images."""
 
 
@@ -262,7 +262,9 @@ def _choice(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """What chose the training images."""
     spec = attributes.get("data_spec", {})
     chosen = {name: value for name, value in spec.items() if value is not None}
-    return {"data_spec": {name: value for name, value in chosen.items() if name not in ELSEWHERE}}
+    return {
+        "data_spec": {name: value for name, value in chosen.items() if name not in WHERE_AND_HOW}
+    }
 
 
 def _absent(path: Path) -> CacheError:

@@ -12,7 +12,7 @@ from ..errors import UsageError, command
 if TYPE_CHECKING:
     from ..commands.export import ExportSettings
 
-ELSEWHERE = "Outputs from elsewhere"
+PANEL = "Outputs from elsewhere"
 """Panel of the help."""
 
 Logits = Annotated[
@@ -21,7 +21,7 @@ Logits = Annotated[
         metavar="FILE.npy",
         help="Logits of the training images, clean, in place of a run: float numbers of shape "
         "(images, classes), in the order of the training set and of its classes.",
-        rich_help_panel=ELSEWHERE,
+        rich_help_panel=PANEL,
     ),
 ]
 Features = Annotated[
@@ -29,7 +29,7 @@ Features = Annotated[
     typer.Option(
         metavar="FILE.npy",
         help="Features of the same images, of shape (images, width).",
-        rich_help_panel=ELSEWHERE,
+        rich_help_panel=PANEL,
     ),
 ]
 Order = Annotated[
@@ -38,7 +38,7 @@ Order = Annotated[
         metavar="FILE",
         help="The path or name of the image of each row, one on each line, where the rows are in "
         "another order, or are of more images.",
-        rich_help_panel=ELSEWHERE,
+        rich_help_panel=PANEL,
     ),
 ]
 TestLogits = Annotated[
@@ -47,7 +47,7 @@ TestLogits = Annotated[
         metavar="FILE.npy",
         help="Logits of the test images, in their order, to score the teacher on.",
         show_default="scored on the training labels",
-        rich_help_panel=ELSEWHERE,
+        rich_help_panel=PANEL,
     ),
 ]
 

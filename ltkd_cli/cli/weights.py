@@ -11,7 +11,7 @@ from ..errors import UsageError, command
 
 if TYPE_CHECKING:
     from ..commands.export import ExportSettings
-    from ..commands.export_weights import Source
+    from ..commands.export_weights import WeightSource
 
 _PANEL = "A teacher that is no run"
 
@@ -42,7 +42,7 @@ Pretrained = Annotated[
 ]
 
 
-def source(model: str | None, weights: Path | None, pretrained: bool) -> Source | None:
+def source(model: str | None, weights: Path | None, pretrained: bool) -> WeightSource | None:
     """The teacher that these options describe; None where none is given."""
     if not (model or weights or pretrained):
         return None
@@ -60,9 +60,9 @@ def source(model: str | None, weights: Path | None, pretrained: bool) -> Source 
             "--pretrained needs to know of which network.",
             command("export-logits", "--model", "torchvision/resnet50", "--pretrained"),
         )
-    from ..commands.export_weights import Source
+    from ..commands.export_weights import WeightSource
 
-    return Source(model or "", weights)
+    return WeightSource(model or "", weights)
 
 
 def refuse_run(run: object) -> None:
@@ -75,7 +75,7 @@ def refuse_run(run: object) -> None:
         )
 
 
-def export(source: Source, images: dict[str, Any], settings: ExportSettings) -> Path:
+def export(source: WeightSource, images: dict[str, Any], settings: ExportSettings) -> Path:
     """Writes the cache of that teacher; its path."""
     from .. import console
     from ..commands.export_weights import export_weights

@@ -26,7 +26,7 @@ NAMES = {
 OF_TEACH = ("views", "augment", "classes", "weights", "freeze", "feature_views")
 """Fields that only `teach` takes; a student has those of its cache."""
 
-ELSEWHERE = (
+NOT_SHARED = (
     *("data", "recipe", "options", "caches", "view_seed", "weights_sha256"),
     *OF_TEACH,
 )
@@ -39,7 +39,7 @@ def of_training(
     """The options that repeat a `teach` or `distill`; `source` is a cache of which only the
     images and views are used."""
     values = dataclasses.asdict(settings)
-    found = {name: value for name, value in values.items() if name not in ELSEWHERE}
+    found = {name: value for name, value in values.items() if name not in NOT_SHARED}
     if kind == "teach":
         found |= {name: values[name] for name in OF_TEACH}
     elif caches := settings.caches or ((str(source),) if source else ()):

@@ -36,7 +36,7 @@ MAX_NAME = 60
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightSource:
     """Where a network's weights come from: a file, or its zoo."""
 
     model: str
@@ -49,7 +49,7 @@ class Source:
 
 
 def export_weights(
-    source: Source,
+    source: WeightSource,
     images: dict[str, Any],
     settings: ExportSettings,
     progress: Progress | None = None,

@@ -22,7 +22,7 @@ from ..models import Network
 from ..models.backbone import Backbone
 from ..runs import Run
 from ..training import residency
-from ..training.features import FeatureLoader, Source, stored
+from ..training.features import FeatureLoader, FeatureSource, stored
 from .export import is_there
 from .initial import is_frozen
 from .prepare import Prepared, trained_rows
@@ -60,7 +60,7 @@ def open_features(
     return FeatureLoader(source, device, subset, size if kept else 0)
 
 
-def features_of(run: Run, images: ImageSet, views: int) -> Source | None:
+def features_of(run: Run, images: ImageSet, views: int) -> FeatureSource | None:
     """The stored features of a run with a frozen backbone; None where there are none that fit."""
     settings = Settings.of(run)
     path = run.path / FEATURES

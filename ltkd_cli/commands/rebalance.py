@@ -30,7 +30,7 @@ from ..rebalancing.recipes import PRESETS, Retraining, default_preset, resolve
 from ..rebalancing.strategies import NewHead, adjust_head, correct_of, retrain_head
 from ..runs import Run
 from ..splits import SPLITS
-from ..training.features import Source
+from ..training.features import FeatureSource
 from ..views.policy import Policy
 from . import configuration
 from .checks import how_kept
@@ -281,7 +281,9 @@ def _change(
     return changed, _Compared(old, correct_of(changed.head, features), features.labels)
 
 
-def _source(opened: _Opened, asked: Rebalancing, how: Retraining) -> Generator[Event, None, Source]:
+def _source(
+    opened: _Opened, asked: Rebalancing, how: Retraining
+) -> Generator[Event, None, FeatureSource]:
     train = opened.data.train
     if how.moving_statistics:
         return moving(opened.network, train, opened.policy, opened.device)

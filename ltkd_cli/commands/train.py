@@ -24,7 +24,7 @@ from ..errors import (
     UsageError,
     command,
 )
-from ..events import Checked, EpochEnd, Event, Note, TrainingBegins, TrainingResumes, Warned
+from ..events import EpochEnd, Evaluated, Event, Note, TrainingBegins, TrainingResumes, Warned
 from ..inference import evaluate
 from ..metrics import write_per_class
 from ..runs import Run
@@ -330,14 +330,14 @@ def _finish(run: Run, prepared: Prepared, training: Training, keeper: _Keeper) -
     run.state.unlink(missing_ok=True)
 
 
-def _evaluate(prepared: Prepared, training: Training, epoch: int) -> Checked:
+def _evaluate(prepared: Prepared, training: Training, epoch: int) -> Evaluated:
     """Accuracy on the validation images where there are any, so that the test set stays unseen."""
     data, network = prepared.data, training.final_network
     images = data.validation or data.test
     known = data.groups, data.train.class_counts(), prepared.device, prepared.settings.precision
     scores = evaluate(network, images, *known, policy=prepared.policy)
     split = "test" if data.validation is None else images.split
-    return Checked(epoch, split, scores.accuracies())
+    return Evaluated(epoch, split, scores.accuracies())
 
 
 def _begins(run: Run, prepared: Prepared) -> TrainingBegins:

@@ -19,9 +19,9 @@ from rich.progress import (
 from rich.text import Text
 
 from ..events import (
-    Checked,
     Computed,
     EpochEnd,
+    Evaluated,
     Event,
     ExportBegins,
     Exported,
@@ -122,7 +122,7 @@ class _Screen:
                 self._move("exporting", done, total, f"{done:,} of {total:,} entries")
             case EpochEnd():
                 self._epoch(event, seed)
-            case Checked():
+            case Evaluated():
                 reached = terminal.accuracies(event.accuracy)
                 terminal.note(f"  {_epoch_of(event, seed)}: {event.split} accuracy {reached}")
             case _:
@@ -170,7 +170,7 @@ class _Screen:
         self.details.plain = f"  {details}" if details else ""
 
 
-def _epoch_of(event: EpochEnd | Checked, seed: int | None) -> str:
+def _epoch_of(event: EpochEnd | Evaluated, seed: int | None) -> str:
     return f"epoch {event.epoch}" if seed is None else f"seed {seed}, epoch {event.epoch}"
 
 

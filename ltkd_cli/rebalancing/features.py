@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..data import ImageSet
 from ..models import Network
-from ..training.features import Source
+from ..training.features import FeatureSource
 from ..views.policy import Policy, to_float
 from ..views.reader import Request, read
 
@@ -31,13 +31,15 @@ class Features:
         return self.labels.repeat_interleave(self.values.shape[1])
 
 
-def fixed(features: Features) -> Source:
+def fixed(features: Features) -> FeatureSource:
     """Features that were computed before."""
     values = features.values
-    return Source(features.labels, values.shape[1], lambda rows, views: values[rows, views])
+    return FeatureSource(features.labels, values.shape[1], lambda rows, views: values[rows, views])
 
 
-def moving(network: Network, images: ImageSet, policy: Policy, device: torch.device) -> Source:
+def moving(
+    network: Network, images: ImageSet, policy: Policy, device: torch.device
+) -> FeatureSource:
     """Features by a network whose batch normalisation takes up the statistics of each batch.
 
     It normalises by the batch, as in training; no weight changes, and all other layers work as
@@ -55,4 +57,4 @@ def moving(network: Network, images: ImageSet, policy: Policy, device: torch.dev
         network.eval()
         return features
 
-    return Source(images.labels, None, of)
+    return FeatureSource(images.labels, None, of)

@@ -17,13 +17,13 @@ from torch.nn import functional as F
 from ..errors import Diverged, command
 from ..events import Retrained
 from ..models.head import CosineHead, Head
-from ..training.features import Source
+from ..training.features import FeatureSource
 from ..training.sampling import draw_epoch
 from .recipes import Retraining
 
 
 def retrain(
-    head: Head, source: Source, how: Retraining, seed: int
+    head: Head, source: FeatureSource, how: Retraining, seed: int
 ) -> Generator[Retrained, None, Head]:
     """A new head like `head`, trained from the start by plain cross-entropy (cRT).
 
@@ -44,7 +44,7 @@ def retrain(
 
 
 def learn_scales(
-    head: Head, source: Source, how: Retraining, seed: int
+    head: Head, source: FeatureSource, how: Retraining, seed: int
 ) -> Generator[Retrained, None, Tensor]:
     """One factor for each class's logit [C] (LWS); the head itself stays as it is.
 
@@ -64,7 +64,7 @@ def learn_scales(
 
 
 def smooth(
-    head: nn.Linear, source: Source, how: Retraining, smoothing: Tensor, seed: int
+    head: nn.Linear, source: FeatureSource, how: Retraining, smoothing: Tensor, seed: int
 ) -> Generator[Retrained, None, tuple[nn.Linear, Tensor]]:
     """A head trained on from `head` by label-aware smoothing, and its scales [C] (MiSLAS).
 
@@ -129,7 +129,7 @@ def _initialise(head: Head, seed: int) -> None:
 def _fit(
     trained: Sequence[tuple[float, list[Tensor]]],
     logits_of: Callable[[Tensor], Tensor],
-    source: Source,
+    source: FeatureSource,
     how: Retraining,
     seed: int,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,

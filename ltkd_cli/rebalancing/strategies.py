@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..events import Retrained
 from ..models.head import Head
-from ..training.features import Source
+from ..training.features import FeatureSource
 from .features import Features
 from .posthoc import (
     GRID,
@@ -65,7 +65,12 @@ def adjust_head(
 
 
 def retrain_head(
-    strategy: str, head: Head, source: Source, class_counts: Tensor, how: Retraining, seed: int
+    strategy: str,
+    head: Head,
+    source: FeatureSource,
+    class_counts: Tensor,
+    how: Retraining,
+    seed: int,
 ) -> Generator[Retrained, None, NewHead]:
     """The head after a re-training; `head` stays as it is, and is linear but for crt."""
     recipe = {"recipe": _as_json(how)}

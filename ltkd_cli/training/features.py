@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ..cache import Cache
 from ..methods.contract import Batch
-from .sampling import Draws, batches_of, draw_subset
+from .sampling import SampledViews, batches_of, draw_subset
 
 _FEATURES = frozenset({"features"})
 
 
 @dataclass(frozen=True)
-class Source:
+class FeatureSource:
     """Training images by their features."""
 
     labels: Tensor
@@ -27,36 +27,38 @@ class Source:
     """Features [B, D] of the given views of rows, int64 [B] both, on some device."""
 
 
-def stored(cache: Cache, labels: Tensor, views: int, device: torch.device | None = None) -> Source:
+def stored(
+    cache: Cache, labels: Tensor, views: int, device: torch.device | None = None
+) -> FeatureSource:
     """Features in a cache with so many views of each image; with a device, all kept there.
 
     `labels` int64 [N] are those of the rows. Errors as for `Cache.read`.
     """
     if device is None:
-        return Source(labels, views, lambda rows, views: _read(cache, rows, views))
+        return FeatureSource(labels, views, lambda rows, views: _read(cache, rows, views))
     held, first = cache.tensor("features", device), torch.from_numpy(cache.layout.first)
-    return Source(labels, views, lambda rows, views: held[(first[rows] + views).to(device)])
+    return FeatureSource(labels, views, lambda rows, views: held[(first[rows] + views).to(device)])
 
 
 @dataclass(frozen=True)
 class FeatureLoader:
     """Batches of features in place of images; otherwise as Loader."""
 
-    source: Source
+    source: FeatureSource
     device: torch.device
     subset: Tensor | None = None
     """Rows to train on, int64 on the CPU; None for all."""
     bytes_on_gpu: int = 0
     """Size of the features that are kept on a GPU."""
 
-    def sample_epoch(self, sampler: str, seed: int, epoch: int) -> Draws:
+    def sample_epoch(self, sampler: str, seed: int, epoch: int) -> SampledViews:
         """Rows and views of an epoch, limited to the views that are stored."""
         labels, views = self.source.labels, self.source.views
         counts = None if views is None else torch.full_like(labels, views)
         return draw_subset(labels, sampler, seed, epoch, counts, self.subset)
 
     def batches(
-        self, sampled: Draws, batch_size: int, start: int, epoch: int, epochs: int
+        self, sampled: SampledViews, batch_size: int, start: int, epoch: int, epochs: int
     ) -> Iterator[tuple[Tensor, Batch]]:
         """Features float [B, D] on the device and their batch, from batch `start` on."""
         steps = batches_of(len(sampled.rows), batch_size)

@@ -18,7 +18,7 @@ from ..outputs import Outputs
 from ..views.policy import Mixed, Policy, finish, render, to_float, view
 from ..views.reader import Reader, Request
 from ..views.steps.simclr_jitter import jitter
-from .sampling import Draws, batches_of, draw_subset
+from .sampling import SampledViews, batches_of, draw_subset
 
 Item = TypeVar("Item")
 
@@ -52,7 +52,7 @@ class Loader:
     reader: Reader | None = None
     """What reads images that are not kept as arrays of one size."""
 
-    def sample_epoch(self, sampler: str, seed: int, epoch: int) -> Draws:
+    def sample_epoch(self, sampler: str, seed: int, epoch: int) -> SampledViews:
         """Rows and views of an epoch, limited to the views that every cache holds.
 
         Raises CacheDamaged where the file of a cache was changed since it was opened.
@@ -63,17 +63,17 @@ class Loader:
         return draw_subset(labels, sampler, seed, epoch, views, self.subset)
 
     def batches(
-        self, sampled: Draws, batch_size: int, start: int, epoch: int, epochs: int
+        self, sampled: SampledViews, batch_size: int, start: int, epoch: int, epochs: int
     ) -> Iterator[tuple[Tensor, Batch]]:
         """Images float [B, 3, H, W] in [0, 1] and their batch, from batch `start` on."""
         steps = batches_of(len(sampled.rows), batch_size)
-        on_device = Draws(self._to_device(sampled.rows), self._to_device(sampled.views))
+        on_device = SampledViews(self._to_device(sampled.rows), self._to_device(sampled.views))
         shares = torch.arange(steps, dtype=torch.float64) + epoch * steps
         progress = self._to_device(shares / (steps * epochs))
 
-        def part_of(draws: Draws, step: int) -> Draws:
+        def part_of(draws: SampledViews, step: int) -> SampledViews:
             part = slice(step * batch_size, (step + 1) * batch_size)
-            return Draws(draws.rows[part], draws.views[part])
+            return SampledViews(draws.rows[part], draws.views[part])
 
         hosts = [part_of(sampled, step) for step in range(start, steps)]
         frames = self._frames(hosts)
@@ -95,14 +95,14 @@ class Loader:
         kept = [self.pixels, *(value for held in self.outputs if held for value in held.values())]
         return sum(values.nbytes for values in kept if values is not None)
 
-    def _frames(self, hosts: Sequence[Draws]) -> Iterator[Tensor]:
+    def _frames(self, hosts: Sequence[SampledViews]) -> Iterator[Tensor]:
         """What the reader has for each batch; nothing where there is no reader."""
         if self.reader is None:
             return iter(())
         return self.reader.frames([Request(host.rows, host.views) for host in hosts])
 
     def _batch(
-        self, host: Draws, device: Draws, progress: Tensor, frames: Tensor | None
+        self, host: SampledViews, device: SampledViews, progress: Tensor, frames: Tensor | None
     ) -> tuple[Tensor, Batch]:
         """The batch of the same rows and views, once on the host and once on the device."""
         rows, views = device.rows, device.views
@@ -114,7 +114,7 @@ class Loader:
         return images, Batch(self.labels[rows], rows, teachers, progress, partners)
 
     def _seen(
-        self, host: Draws, rows: Tensor, frames: Tensor | None
+        self, host: SampledViews, rows: Tensor, frames: Tensor | None
     ) -> tuple[Tensor, Partners | None]:
         """The views uint8 [B, 3, H, W] of rows on the device, and with whom they are mixed."""
         if frames is None and not self.policy.is_mixed:
@@ -126,7 +126,7 @@ class Loader:
         others, shares = (self._to_device(part) for part in (seen.partner_rows, seen.shares))
         return seen.images, Partners(self.labels[others], others, shares)
 
-    def _mixed(self, host: Draws, frames: Tensor | None) -> Mixed:
+    def _mixed(self, host: SampledViews, frames: Tensor | None) -> Mixed:
         """The views, some of them mixtures; from what the reader has, where there is one."""
         total = len(self.image_set.labels)
         if frames is None:
@@ -141,7 +141,7 @@ class Loader:
         assert isinstance(found, Tensor)
         return self._to_device(found)
 
-    def _outputs(self, k: int, host: Draws, device: Draws) -> Outputs:
+    def _outputs(self, k: int, host: SampledViews, device: SampledViews) -> Outputs:
         """What cache `k` holds for the batch, float32 on the device."""
         held = self.outputs[k]
         if held is None:

@@ -17,7 +17,7 @@ _ORDER, _CLASS_ORDER, _CLASS_ROWS, _VIEW = range(4)  # independent streams of on
 
 
 @dataclass(frozen=True)
-class Draws:
+class SampledViews:
     """The rows of one epoch in training order and the view of each, int64 [N] both."""
 
     rows: Tensor
@@ -33,15 +33,15 @@ def batches_of(draws: int, batch_size: int) -> int:
     return math.ceil(draws / batch_size) - alone
 
 
-def whole_batches(draws: Draws, batch_size: int) -> Draws:
+def whole_batches(draws: SampledViews, batch_size: int) -> SampledViews:
     """The sampled rows without the last, which fill no batch; all where there is no full one."""
     filled = len(draws.rows) // batch_size * batch_size or len(draws.rows)
-    return Draws(draws.rows[:filled], draws.views[:filled])
+    return SampledViews(draws.rows[:filled], draws.views[:filled])
 
 
 def draw_epoch(
     labels: Tensor, sampler: str, seed: int, epoch: int, view_counts: Tensor | None = None
-) -> Draws:
+) -> SampledViews:
     """The N rows that an epoch samples from a training set with `labels` [N], and their views.
 
     The sampler `instance` takes every row once, `class-balanced` every class equally often.
@@ -55,7 +55,7 @@ def draw_epoch(
         repeats = torch.zeros_like(rows)
     limit = UNLIMITED_VIEWS if view_counts is None else view_counts[rows]
     views = (counter_hash(seed, _VIEW, epoch, rows) + repeats) % limit
-    return Draws(rows, views)
+    return SampledViews(rows, views)
 
 
 def draw_subset(
@@ -65,13 +65,13 @@ def draw_subset(
     epoch: int,
     view_counts: Tensor | None,
     subset: Tensor | None,
-) -> Draws:
+) -> SampledViews:
     """The same from the rows in `subset` int64 [M], as many as these are; None for all."""
     if subset is None:
         return draw_epoch(labels, sampler, seed, epoch, view_counts)
     own_views = None if view_counts is None else view_counts[subset]
     sampled = draw_epoch(labels[subset], sampler, seed, epoch, own_views)
-    return Draws(subset[sampled.rows], sampled.views)
+    return SampledViews(subset[sampled.rows], sampled.views)
 
 
 def _class_balanced(labels: Tensor, seed: int, epoch: int) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from ltkd_cli import console, runs
 from ltkd_cli.console import terminal
-from ltkd_cli.events import Checked, EpochEnd, Note, Step
+from ltkd_cli.events import EpochEnd, Evaluated, Note, Step
 
 TINY = ("--model", "resnet8", "--epochs", "2", "--evaluate-every", "0", "--precision", "float32")
 LONG = ("--model", "resnet8", "--epochs", "999", "--evaluate-every", "0", "--precision", "float32")
@@ -188,7 +188,7 @@ def test_a_terminal_shows_a_moving_line_for_each_student(monkeypatch):
         yield 0, Step(0, 12, 3, 6, 300, 0.5, 0.0)
         yield 0, Note("mine-0: about itself")
         yield 0, EpochEnd(1, 12, {"label": 0.5}, 0.1, 600.0, 0.25)
-        yield 11, Checked(2, "test", {"all": 0.5})
+        yield 11, Evaluated(2, "test", {"all": 0.5})
 
     console.follow_students(events(), 1)
     text = STEERING.sub("", shown.getvalue()).replace("\r", "\n")

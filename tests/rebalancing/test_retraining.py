@@ -23,7 +23,7 @@ from ltkd_cli.data import DataSpec, load
 from ltkd_cli.errors import Diverged
 from ltkd_cli.models import ModelSpec
 from ltkd_cli.models.head import CosineHead
-from ltkd_cli.rebalancing.features import Features, Source, fixed, moving
+from ltkd_cli.rebalancing.features import Features, FeatureSource, fixed, moving
 from ltkd_cli.rebalancing.recipes import KANG, MISLAS, Retraining
 from ltkd_cli.rebalancing.retraining import (
     label_aware_smoothing,
@@ -205,7 +205,7 @@ def sizes_of_batches(rows, size, *, drop_last):
         return torch.zeros(len(rows), WIDTH)
 
     how = Retraining(replace(ONE_STEP, epochs=2, batch_size=size), drop_last=drop_last)
-    source = Source(torch.arange(rows) % 2, None, of)
+    source = FeatureSource(torch.arange(rows) % 2, None, of)
     events = list(retrain(torch.nn.Linear(WIDTH, 2), source, how, seed=0))
     assert len(events) == len(asked)
     return asked
