@@ -25,7 +25,7 @@ class ClassBalanced(Method):
     over a batch by the number of samples B. That of LDAM-DRW and BagofTricks-LT, which defers
     the weights, divides by the sum of the batch's weights: on CIFAR-10-LT at imbalance 100
     gradients are then six times as large. `normalise_by` chooses; in either sum a mixture of two
-    images counts as one of either label, by their shares.
+    images counts as one of either label, by the mixing coefficient.
 
     Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019
     (arXiv:1901.05555); deferred weights: Cao et al., NeurIPS 2019 (arXiv:1906.07413).

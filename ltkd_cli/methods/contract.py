@@ -87,7 +87,7 @@ class Batch:
         return torch.stack([outputs["logits"] for outputs in self.teachers]).mean(0)
 
 
-BOTH_LABELS = "both labels, by their shares"
+BOTH_LABELS = "mixed labels"
 """What mixtures are to a method that knows labels in nothing but a mean over images."""
 
 

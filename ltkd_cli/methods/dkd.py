@@ -29,8 +29,8 @@ class DecoupledDistillation(Method):
     b [B, 2] is (p_y, 1 - p_y) at temperature T, u [B, C-1] the softmax over the classes that
     are not the label; KL is the mean over samples. With beta = 1 - p_y of the teacher,
     sample by sample, and alpha 1 this would be plain KD. With two classes the second term
-    is 0. A mixture is split at either label, and both splits count by their shares, so that
-    with the same beta it would be plain KD, too.
+    is 0. A mixture is split at either label, and the two splits are weighted by the mixing
+    coefficient, so that with the same beta it would be plain KD, too.
 
     The warm-up m rises from 1/20 to 1 over the first `warmup` share of the training. The
     authors' m is min(epoch / 20, 1), counted from 1, in 240 epochs; this one meets it where
@@ -44,7 +44,7 @@ class DecoupledDistillation(Method):
     """
 
     needs = frozenset({"logits"})
-    mixtures = "split at both labels, by their shares"
+    mixtures = "split at both labels, weighted"
 
     def __init__(
         self,

@@ -58,7 +58,7 @@ class KnowledgeRectificationDistillation(Method):
     linear, thrown away after training, and only there where the widths differ.
 
     What the teacher says of a mixture is rectified for either label, with its w_y and anchor,
-    and all three terms are those of both labels by their shares.
+    and all three terms are those of both labels, weighted by the mixing coefficient.
 
     Every part can be switched off; with all of them off it is CE + a T^2 KL.
 
@@ -68,7 +68,7 @@ class KnowledgeRectificationDistillation(Method):
 
     needs = frozenset({"logits", "features"})
     several_teachers = False
-    mixtures = "rectified for both labels, by their shares"
+    mixtures = "rectified for both labels, weighted"
 
     prior_shift: Tensor
     class_weights: Tensor

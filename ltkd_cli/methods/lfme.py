@@ -43,7 +43,7 @@ class MultipleExperts(Method):
     group, so low-shot images count fully from the beginning. On ImageNet-LT that is 12/230
     for many-shot and 12/53 for medium-shot classes, as in the authors' code, which in the
     second half goes on to 2 less the start; here it stops at 1. A mixture starts between its
-    two images, and counts as one of either in the accuracies, by their shares.
+    two images, and counts as one of either in the accuracies, by the mixing coefficient.
 
     The authors draw four images of a class in a row; here it is one.
 
@@ -54,7 +54,7 @@ class MultipleExperts(Method):
     needs = frozenset({"logits"})
     sampler = "class-balanced"
     takes_experts = True
-    mixtures = "both labels and starting weights, by their shares"
+    mixtures = "mixed labels and starting weights"
 
     starts: Tensor
 

@@ -93,7 +93,7 @@ def standardise(logits: Tensor) -> Tensor:
 def label_mean(losses: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
     """Mean over images of their labels' losses, a scalar; `losses` gives [B] for labels [B].
 
-    Of a mixture it is s l(y) + (1 - s) l(y'), of both labels by their shares.
+    Of a mixture it is s l(y) + (1 - s) l(y'), of both labels, weighted by the mixing coefficient.
     """
     (mean,) = label_means(lambda labels: (losses(labels),), batch)
     return mean
@@ -113,7 +113,7 @@ def label_means(losses: Callable[[Tensor], tuple[Tensor, ...]], batch: Batch) ->
 def cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
     """Mean over images of CE(z, y), from logits z [B, C]; a scalar.
 
-    Of a mixture it is that of both labels by their shares, as for `label_mean`.
+    Of a mixture it is that of both labels, weighted likewise, as for `label_mean`.
 
     Source: of mixtures, Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018
     (arXiv:1710.09412).
@@ -135,7 +135,7 @@ def weighted_cross_entropy(
 
     `batch-size` divides by B, `batch-weights` by the sum of the batch's w_y. The class weights
     are [C]; `logits_for` gives logits [B, C], which may depend on the labels [B]. A mixture
-    counts as an image of either label, by their shares, in both sums.
+    counts as an image of either label, by the mixing coefficient, in both sums.
     """
 
     def losses(labels: Tensor) -> Tensor:
