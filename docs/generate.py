@@ -32,12 +32,6 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 SPLITS = ("all", "head", "medium", "tail")
 
-IN_THE_README = (
-    *("teacher, ce", "teacher, balanced-softmax", "teacher, cosine"),
-    *("ce", "balanced-softmax", "kd", "bkd", "cbd", "dive", "krdistill"),
-)
-"""Rows of the results that the front page shows."""
-
 TEACHER_THAT_IS_A_ROW = "teacher, ce"
 """A row of the published protocol whose runs are those of the row `ce`."""
 
@@ -74,7 +68,6 @@ def pages() -> dict[Path, str]:
     parts = {
         ROOT / "README.md": {
             "published": published_table_in_short(kept("cifar10-lt-published")),
-            "results": results_table(kept("cifar10-lt-short"), IN_THE_README),
             "faults": faults_table(kept("faults")),
         },
         ROOT / "docs" / "results.md": {
@@ -328,14 +321,13 @@ def minutes(runs: Sequence[Mapping[str, Any]]) -> str:
     return f"{sum(run['seconds'] for run in runs) / len(runs) / 60:.1f}"
 
 
-def results_table(rows: Mapping[str, Any], names: Iterable[str] | None = None) -> str:
+def results_table(rows: Mapping[str, Any]) -> str:
     """Accuracies in percent, mean over seeds with its 95 % interval where there are three or more.
 
     An interval over two seeds spans most of the scale and says nothing; both values stand
     in its place.
     """
-    named = rows if names is None else [name for name in names if name in rows]
-    shown = [name for name in named if rows[name]["runs"]]
+    shown = [name for name in rows if rows[name]["runs"]]
     columns = ("row", "n", *SPLITS, "minutes", "the row's own part of the command")
     return table(columns, (results_row(name, rows[name]) for name in shown))
 
