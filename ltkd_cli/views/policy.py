@@ -22,6 +22,7 @@ from .draws import Draws, send
 from .mixing import Mixing, mix, plan
 from .resize import Sources, crop_resize, frame, sizes_of, some
 from .spec import read
+from .subbatch import parts
 
 VIEW_VERSION = 1
 """Version of the views in caches of format 1, which had only `none`, `crop` and `crop-flip`."""
@@ -172,8 +173,15 @@ def augment(images: Tensor, rows: Tensor, views: Tensor, policy: Policy) -> Tens
         there = send(chosen, images.device)
         changed = augment(images[there], rows[chosen], views[chosen], policy)
         return images.index_copy(0, there, changed)
+    return torch.cat(
+        [_changed(images[part], rows[part], views[part], policy) for part in parts(images)]
+    )
+
+
+def _changed(images: Tensor, rows: Tensor, views: Tensor, policy: Policy) -> Tensor:
+    """All steps on images of which every one is changed."""
     draws = Draws(policy.seed, rows, views)
-    for step in steps:
+    for step in policy.pixel_steps:
         images = step.apply(images, draws.of(step.name()))
     return images
 

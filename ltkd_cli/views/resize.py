@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..data.decode import MARGIN as MARGIN  # short side before the centre is cropped, by output
 from .draws import send
+from .subbatch import parts
 
 VERSION = 1
 """Changes whenever the same windows give other pixels."""
@@ -48,9 +49,8 @@ class Windows:
         last = min(float(self.high[place]), math.ceil(origin + count * scale + reach))
         return int(first), int(last)
 
-    def of(self, place: int, shift: int = 0) -> Windows:
-        """The window of one image, as a batch of one, after its source lost `shift` pixels."""
-        part = slice(place, place + 1)
+    def of(self, part: slice, shift: int = 0) -> Windows:
+        """The windows of some images, after their sources lost `shift` pixels."""
         low, high = self.low[part] - shift, self.high[part] - shift
         return Windows(self.origin[part] - shift, self.scale[part], low, high)
 
@@ -112,12 +112,16 @@ def _centred(sides: Tensor, resized: Tensor, wanted: int) -> Windows:
 
 def _resize(images: Sources, rows: Windows, columns: Windows, size: tuple[int, int]) -> Tensor:
     if isinstance(images, Tensor):
-        return _resize_batch(images, rows, columns, size)
-    parts = [
-        _resize_batch(*_needed(image[None], rows, columns, place, size), size)
-        for place, image in enumerate(images)
-    ]
-    return torch.cat(parts)
+        resized = [
+            _resize_batch(images[part], rows.of(part), columns.of(part), size)
+            for part in parts(images)
+        ]
+    else:
+        resized = [
+            _resize_batch(*_needed(image[None], rows, columns, place, size), size)
+            for place, image in enumerate(images)
+        ]
+    return torch.cat(resized)
 
 
 def _needed(
@@ -126,8 +130,8 @@ def _needed(
     """An image without the rows and columns that have no part in the result."""
     top, bottom = rows.span(place, size[0])
     left, right = columns.span(place, size[1])
-    part = image[..., top:bottom, left:right]
-    return part, rows.of(place, top), columns.of(place, left)
+    own = slice(place, place + 1)
+    return image[..., top:bottom, left:right], rows.of(own, top), columns.of(own, left)
 
 
 def _resize_batch(images: Tensor, rows: Windows, columns: Windows, size: tuple[int, int]) -> Tensor:

@@ -1,12 +1,23 @@
-"""Applying an operation to some images of a batch, without a loop over images."""
+"""Working on some images of a batch at once, without a loop over images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
 from .draws import send
+
+AT_ONCE = 2**19
+"""Values of images that a processor works on at once, so that what it makes of them stays near."""
+
+
+def parts(images: Tensor) -> Iterator[slice]:
+    """Ranges of a batch to work on in turn: small ones on a processor, all of it on a GPU."""
+    each = max(images[:1].numel(), 1)
+    step = max(1, AT_ONCE // each) if images.device.type == "cpu" else max(len(images), 1)
+    for start in range(0, max(len(images), 1), step):
+        yield slice(start, start + step)
 
 
 def change(images: Tensor, chosen: Tensor, operation: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

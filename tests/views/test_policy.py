@@ -7,6 +7,7 @@ from ltkd_cli.errors import CacheError, CacheMismatch, UsageError
 from ltkd_cli.rng import counter_hash
 from ltkd_cli.views.finding import all_names
 from ltkd_cli.views.policy import POLICIES, Policy, view
+from ltkd_cli.views.subbatch import parts
 
 IMAGES = torch.randint(1, 256, (64, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
 ROWS = torch.arange(64) + 1000
@@ -192,3 +193,15 @@ def test_a_record_that_is_no_policy_is_an_error_that_names_the_file(record):
 def test_photographs_without_an_output_size_are_refused():
     with pytest.raises(ValueError, match="size"):
         view([IMAGES[0]], ROWS[:1], VIEWS[:1], Policy("rrc"))
+
+
+@pytest.mark.parametrize("spec", ["cifar-strong", "imagenet-strong", "simclr-jitter"])
+def test_images_that_are_worked_on_in_several_parts_are_what_they_are_alone(spec):
+    images = torch.randint(256, (8, 3, 200, 240), generator=torch.Generator().manual_seed(0))
+    images, rows = images.to(torch.uint8), torch.arange(8)
+    assert len([*parts(images)]) > 1
+    whole = view(images, rows, rows, Policy(spec), (192, 192))
+    alone = [
+        view(images[[row]], rows[[row]], rows[[row]], Policy(spec), (192, 192)) for row in rows
+    ]
+    assert torch.equal(whole, torch.cat(alone))
