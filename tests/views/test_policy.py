@@ -201,7 +201,6 @@ def test_images_that_are_worked_on_in_several_parts_are_what_they_are_alone(spec
     images, rows = images.to(torch.uint8), torch.arange(8)
     assert len([*parts(images)]) > 1
     whole = view(images, rows, rows, Policy(spec), (192, 192))
-    alone = [
-        view(images[[row]], rows[[row]], rows[[row]], Policy(spec), (192, 192)) for row in rows
-    ]
+    ones = rows[:, None]
+    alone = [view(images[one], one, one, Policy(spec), (192, 192)) for one in ones]
     assert torch.equal(whole, torch.cat(alone))
