@@ -173,9 +173,7 @@ def keep(arguments: argparse.Namespace, passed_on: Sequence[str]) -> None:
     """Adds what the logs hold to the results, under the row's name."""
     parts = sorted(arguments.out.glob("log-*"))
     found = accuracies(parts)
-    classes = [
-        [float(share) for share in text.split(",")] for text in CLASSES.findall(_log(parts[-1]))
-    ]
+    classes = CLASSES.findall("".join(map(_log, parts)))
     result = {
         "code": arguments.script.parent.name,
         "script": arguments.script.name,
@@ -189,7 +187,7 @@ def keep(arguments: argparse.Namespace, passed_on: Sequence[str]) -> None:
         "last": found[-1] / 100,
         "best": max(found) / 100,
         "best_epoch": found.index(max(found)) + 1,
-        "per_class": classes[-1],
+        "per_class": [float(share) for share in classes[-1].split(",")],
         "every_epoch": [value / 100 for value in found],
     }
     print(json.dumps({name: result[name] for name in ("epochs", "last", "best", "best_epoch")}))

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from benchmarks import timing
 from benchmarks.official_code import surround
 from ltkd_cli import models
-from ltkd_cli.data import Data, DataSpec, load
+from ltkd_cli.data import Data, DataSpec, cifar, load
 from ltkd_cli.events import EpochEnd
 from ltkd_cli.methods.contract import Task
 from ltkd_cli.methods.finding import find
@@ -177,7 +177,7 @@ class Theirs:
 
 def ours(data: Data, recipe: Recipe) -> Training:
     """ltkd's training at its start."""
-    spec = models.ModelSpec("resnet32", 10, mean=MEAN, std=STD)
+    spec = models.ModelSpec("resnet32", 10, mean=cifar.MEAN, std=cifar.STD)
     network = models.build(spec, seed=0)
     counts = torch.tensor(data.train.class_counts())
     task = Task(counts, data.train.labels, data.groups, network.width)

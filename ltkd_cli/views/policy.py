@@ -22,7 +22,7 @@ from .draws import Draws, send
 from .mixing import Mixing, mix, plan
 from .resize import Sources, crop_resize, frame, sizes_of, some
 from .spec import read
-from .subbatch import parts
+from .subbatch import in_parts
 
 VIEW_VERSION = 1
 """Version of the views in caches of format 1, which had only `none`, `crop` and `crop-flip`."""
@@ -173,9 +173,7 @@ def augment(images: Tensor, rows: Tensor, views: Tensor, policy: Policy) -> Tens
         there = send(chosen, images.device)
         changed = augment(images[there], rows[chosen], views[chosen], policy)
         return images.index_copy(0, there, changed)
-    return torch.cat(
-        [_changed(images[part], rows[part], views[part], policy) for part in parts(images)]
-    )
+    return in_parts(images, lambda part: _changed(images[part], rows[part], views[part], policy))
 
 
 def _changed(images: Tensor, rows: Tensor, views: Tensor, policy: Policy) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..data.decode import MARGIN as MARGIN  # short side before the centre is cropped, by output
 from .draws import send
-from .subbatch import parts
+from .subbatch import in_parts
 
 VERSION = 1
 """Changes whenever the same windows give other pixels."""
@@ -112,15 +112,14 @@ def _centred(sides: Tensor, resized: Tensor, wanted: int) -> Windows:
 
 def _resize(images: Sources, rows: Windows, columns: Windows, size: tuple[int, int]) -> Tensor:
     if isinstance(images, Tensor):
-        resized = [
-            _resize_batch(images[part], rows.of(part), columns.of(part), size)
-            for part in parts(images)
-        ]
-    else:
-        resized = [
-            _resize_batch(*_needed(image[None], rows, columns, place, size), size)
-            for place, image in enumerate(images)
-        ]
+        return in_parts(
+            images,
+            lambda part: _resize_batch(images[part], rows.of(part), columns.of(part), size),
+        )
+    resized = [
+        _resize_batch(*_needed(image[None], rows, columns, place, size), size)
+        for place, image in enumerate(images)
+    ]
     return torch.cat(resized)
 
 

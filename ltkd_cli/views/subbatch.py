@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor
 
 from .draws import send
 
 AT_ONCE = 2**19
 """Values of images that a processor works on at once, so that what it makes of them stays near."""
+
+
+def in_parts(images: Tensor, work: Callable[[slice], Tensor]) -> Tensor:
+    """What `work` makes of the images in each of their `parts`, one after the other."""
+    done = [work(part) for part in parts(images)]
+    return done[0] if len(done) == 1 else torch.cat(done)
 
 
 def parts(images: Tensor) -> Iterator[slice]:
