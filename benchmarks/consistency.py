@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ BY_NUMBER = {f"{number} view{'s' * (number > 1)}": number for number in NUMBERS}
 KINDS = (*BY_NUMBER, OF_VIEW_0, WITH_MIXUP)
 """Caches, each a row of the table for each method."""
 
+OF_FIXED = (f"{FIXED} views", OF_VIEW_0, WITH_MIXUP)
+"""Those of 16 views of each image."""
+
 OPTIONS: dict[str, dict[str, Any]] = {"bkd": AT_160, "kd": {}}
 """Methods of the students, and what is not their default."""
 
@@ -46,27 +50,39 @@ OPTIONS: dict[str, dict[str, Any]] = {"bkd": AT_160, "kd": {}}
 def main() -> None:
     """Reads the command line, trains what is missing and writes the scores."""
     arguments = parse()
-    place = dataclasses.replace(place_of(arguments), views=NUMBERS[-1])
-    logs, changed = place.runs / "logs", {"epochs": arguments.epochs}
+    place, changed = place_of(arguments), {"epochs": arguments.epochs}
+    logs = place.runs / "logs"
 
     def write() -> None:
         if arguments.output:
             kept = rows(place, arguments.seeds, changed)
             timing.write(arguments.output, with_others(arguments.output, kept))
 
+    def train(kinds: Sequence[str]) -> None:
+        students = [
+            student(place, method, kind, seed, changed)
+            for seed in arguments.seeds
+            for kind in kinds
+            for method in OPTIONS
+        ]
+        workers.run(students, arguments.workers, logs, write)
+
     try:
         if not arguments.table_only:
-            teachers = [one for seed in arguments.seeds for one in teaching(place, seed, changed)]
-            workers.run(teachers, arguments.workers, logs)
+            begun = [one for seed in arguments.seeds for one in teaching(place, seed, changed)]
+            workers.run(begun, arguments.workers, logs)
             for seed in arguments.seeds:
-                cut(place, seed)
-            students = [
-                student(place, method, kind, seed, changed)
-                for seed in arguments.seeds
-                for kind in KINDS
-                for method in OPTIONS
-            ]
-            workers.run(students, arguments.workers, logs, write)
+                held = cache(place, f"{FIXED} views", seed)
+                copy(held, cache(place, OF_VIEW_0, seed), np.zeros(FIXED, dtype=np.int64))
+            train(OF_FIXED)
+            teachers = [teach_one(place, seed, changed) for seed in arguments.seeds]
+            largest = [export_views(place, seed, NUMBERS[-1]) for seed in arguments.seeds]
+            workers.run([*teachers, *largest], arguments.workers, logs)
+            for seed in arguments.seeds:
+                for kind, number in BY_NUMBER.items():
+                    held = cache(place, f"{NUMBERS[-1]} views", seed)
+                    copy(held, cache(place, kind, seed), np.arange(number))  # some are there
+            train([kind for kind in KINDS if kind not in OF_FIXED])
     except LtkdError as error:
         sys.exit(error.problem)
     finally:
@@ -74,29 +90,29 @@ def main() -> None:
 
 
 def teaching(place: Place, seed: int, changed: dict[str, Any]) -> list[Cell]:
-    """The teacher of a seed, its cache of the most views and that of mixtures."""
-    name = teacher_of(seed)
+    """The teacher of a seed, its cache of 16 views and that of mixtures."""
+    mixtures = export(
+        dataclasses.replace(place, views=FIXED),
+        teacher_of(seed),
+        MIXED,
+        cache(place, WITH_MIXUP, seed),
+    )
+    return [teach_one(place, seed, changed), export_views(place, seed, FIXED), mixtures]
+
+
+def teach_one(place: Place, seed: int, changed: dict[str, Any]) -> Cell:
+    """The teacher of a seed."""
     training = Training("ce", "resnet32", "short", changed, policy=POLICY)
-    few = dataclasses.replace(place, views=FIXED)
-    return [
-        teach(place, name, training, seed),
-        export(place, name),
-        export(few, name, MIXED, cache(place, WITH_MIXUP, seed)),
-    ]
+    return teach(place, teacher_of(seed), training, seed)
 
 
-def cut(place: Place, seed: int) -> None:
-    """Writes the other caches out of the largest: the first views of each image are the same."""
-    whole = place.cache(teacher_of(seed))
-    for kind, number in BY_NUMBER.items():
-        copy(whole, cache(place, kind, seed), np.arange(number))  # the largest is there
-    copy(whole, cache(place, OF_VIEW_0, seed), np.zeros(FIXED, dtype=np.int64))
+def export_views(place: Place, seed: int, number: int) -> Cell:
+    """The cache of the first views of every image."""
+    return export(dataclasses.replace(place, views=number), teacher_of(seed))
 
 
 def cache(place: Place, kind: str, seed: int) -> Path:
     """Where a cache of a seed's teacher lies."""
-    if BY_NUMBER.get(kind) == NUMBERS[-1]:
-        return place.cache(teacher_of(seed))
     return place.runs / f"{teacher_of(seed)}-{stem(kind)}.h5"
 
 
