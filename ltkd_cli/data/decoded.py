@@ -12,10 +12,9 @@ from ..files import free_space, replacing
 from . import store
 from .contents import Progress as Progress  # where commands look for it
 from .decode import Pixels, attempt, quietly, threads
+from .decodedfile import DecodedFile
 from .failures import Failure, unreadable
 from .imageset import Images
-from .ragged import Ragged
-from .sealed import Sealed
 
 STORES = ("auto", "always", "never")
 """Whether decoded images are kept: where they fit, in any case, or not."""
@@ -37,7 +36,7 @@ class _Unreadable(Exception):
 
 
 def open_images(
-    name: str, splits: Sequence[Sealed], choice: str, progress: Progress | None = None
+    name: str, splits: Sequence[DecodedFile], choice: str, progress: Progress | None = None
 ) -> tuple[list[Images], ImagesKept]:
     """The images of each split of the set of that name, decoded first where they are to be stored.
 
@@ -56,7 +55,7 @@ def open_images(
 
 
 def _choose(
-    name: str, splits: Sequence[Sealed], pending: Sequence[Sealed], choice: str
+    name: str, splits: Sequence[DecodedFile], pending: Sequence[DecodedFile], choice: str
 ) -> ImagesKept:
     """Whether the images are stored, and why."""
     size = sum(split.estimate() for split in splits)
@@ -72,7 +71,7 @@ def _choose(
     else:
         stored = missing <= min(free // 2, free - SPARE_BYTES)
         why = "fits" if stored else "room"
-    photographs = [split for split in splits if isinstance(split, Ragged)]
+    photographs = [split for split in splits if not split.uniform]
     return ImagesKept(
         image_set=name,
         images=sum(len(split.files) for split in splits),
@@ -87,7 +86,7 @@ def _choose(
     )
 
 
-def _open(split: Sealed) -> Images:
+def _open(split: DecodedFile) -> Images:
     images = split.open()
     if images is None:
         raise DataError(
@@ -96,7 +95,7 @@ def _open(split: Sealed) -> Images:
     return images
 
 
-def _decode_all(pending: Sequence[Sealed], progress: Progress) -> None:
+def _decode_all(pending: Sequence[DecodedFile], progress: Progress) -> None:
     store.remove_left_behind()
     _check_space(sum(split.estimate() for split in pending))
     failures: list[Failure] = []
@@ -112,7 +111,7 @@ def _decode_all(pending: Sequence[Sealed], progress: Progress) -> None:
         raise unreadable(failures, total)
 
 
-def _decode_split(split: Sealed, report: Callable[[int], None]) -> list[Failure]:
+def _decode_split(split: DecodedFile, report: Callable[[int], None]) -> list[Failure]:
     """Stores the decoded images of one split; returns the failures, and stores none if any."""
     failures: list[Failure] = []
     sides: list[tuple[int, int]] = []
@@ -137,7 +136,7 @@ def _decode_split(split: Sealed, report: Callable[[int], None]) -> list[Failure]
     return failures
 
 
-def _decoded(split: Sealed, report: Callable[[int], None]) -> Iterator[Pixels | Failure]:
+def _decoded(split: DecodedFile, report: Callable[[int], None]) -> Iterator[Pixels | Failure]:
     files = split.files
 
     def one(row: int) -> Pixels | Failure:

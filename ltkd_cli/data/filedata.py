@@ -12,16 +12,14 @@ from .checks import Marked, warnings_of
 from .contents import Progress
 from .decode import dimensions, quietly, short_side
 from .decoded import open_images
+from .decodedfile import DecodedFile
 from .failures import name_some
 from .files import EncodedImages, Listing
 from .groups import group_classes
 from .heldout import SPLIT, hold_out
 from .imageset import Data, DataSpec, Images, ImageSet, fingerprint
 from .longtail import long_tail_rows
-from .ragged import Ragged
-from .sealed import Sealed
 from .splits import Splits, empty_classes
-from .squares import Squares
 from .statistics import Statistics, channel_statistics
 from .store import remembered
 
@@ -99,12 +97,12 @@ def long_tailed(listing: Listing, spec: DataSpec) -> Listing:
     return listing.take(long_tail_rows(listing.labels, classes, largest, *how))
 
 
-def _store(encoded: EncodedImages, size: int, spec: DataSpec) -> Sealed:
+def _store(encoded: EncodedImages, size: int, spec: DataSpec) -> DecodedFile:
     """Where and how the decoded images of a split are kept."""
     name = f"{encoded.version}-squares-{size}"
-    if remembered(name, 1, lambda: [int(_are_squares(encoded, size))])[0]:
-        return Squares(encoded, size)
-    return Ragged(encoded, size, spec.short_side or short_side(size))
+    uniform = bool(remembered(name, 1, lambda: [int(_are_squares(encoded, size))])[0])
+    short = short_side(size) if uniform else spec.short_side or short_side(size)
+    return DecodedFile(encoded, size, short, uniform=uniform)
 
 
 def _are_squares(encoded: EncodedImages, size: int) -> bool:
@@ -114,7 +112,7 @@ def _are_squares(encoded: EncodedImages, size: int) -> bool:
         return all(each in (None, (size, size)) for each in found)
 
 
-def _image_set(listing: Listing, stored: Sealed, images: Images) -> ImageSet:
+def _image_set(listing: Listing, stored: DecodedFile, images: Images) -> ImageSet:
     labels, names, encoded = torch.from_numpy(listing.labels), listing.class_names, stored.files
     mark = fingerprint(encoded.identity(stored.kind), labels, names, images.size)
 
@@ -143,7 +141,7 @@ def _find_size(encoded: EncodedImages) -> int:
     return min(common) if common else PHOTOGRAPH_SIZE
 
 
-def _statistics(stored: Sealed, images: Images) -> Statistics:
+def _statistics(stored: DecodedFile, images: Images) -> Statistics:
     def find() -> list[float]:
         mean, std = channel_statistics(images)
         return [*mean, *std]

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decoded_files import end_of_pixels, file_of
 from driving import refused
 from PIL import Image
 from run_examples import reseal
 
 from ltkd_cli import runs
-from ltkd_cli.data import DataSpec, load, store
+from ltkd_cli.data import DataSpec, load
 
 COUNTS = {"cat": 6, "dog": 4, "owl": 2}
 
@@ -189,13 +190,10 @@ def test_test_manifest_is_another_name_of_test_list(ltkd, images):
 
 def damage_the_store(count):
     """Zeroes the second half of the stored pixels of the split with `count` images."""
-    for path in store.cache_folder().glob("*.npy"):
-        if len(np.load(path)) == count:
-            whole = path.read_bytes()
-            end = len(whole) - 4 * count - 32
-            path.write_bytes(whole[: end // 2] + bytes(end - end // 2) + whole[end:])
-            return path
-    raise AssertionError("not stored")
+    path = file_of(count)
+    whole, end = path.read_bytes(), end_of_pixels(path)
+    path.write_bytes(whole[: end // 2] + bytes(end - end // 2) + whole[end:])
+    return path
 
 
 def test_damaged_decoded_images_end_with_4_and_are_decoded_anew(ltkd, images):

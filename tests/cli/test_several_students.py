@@ -171,7 +171,7 @@ def test_images_are_decoded_before_the_first_process_begins(ltkd, empty):
                 begun.extend(processes())
             return super().write(written)
 
-    stderr = User(lambda: decoded.extend(store.glob("*.npy")), "2 students")
+    stderr = User(lambda: decoded.extend(store.glob("*.images")), "2 students")
     images = ("--data", "images", "--image-size", "8", "--method", "ce")
     seeds = ("--seeds", "3,4", "--jobs", "2", "--name", "mine")
     assert_about_both(ltkd("distill", *TINY, *images, *seeds, stderr=stderr))

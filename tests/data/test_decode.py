@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from decoded_files import file_of, paths
 from PIL import Image
 from torchvision.transforms import functional
 
@@ -132,18 +133,10 @@ def test_dimensions_are_width_and_height(tmp_path, write_image):
     assert dimensions(str(tmp_path / "b.png")) is None
 
 
-STORED = (".npy", ".photos")
-"""Endings of files of decoded images."""
-
-
 def progress_of(spec):
     """The data of `spec` and every (done, total) that was reported."""
     calls = []
     return load(spec, lambda done, total: calls.append((done, total))), calls
-
-
-def stored():
-    return [path for path in sorted(store.cache_folder().iterdir()) if path.suffix in STORED]
 
 
 def test_images_are_decoded_at_the_first_start_only(make_folder):
@@ -205,7 +198,7 @@ def test_two_sets_of_equal_names_sizes_and_times_are_told_apart(make_folder, tmp
 def test_a_cut_off_store_is_decoded_again(make_folder):
     spec = DataSpec(str(make_folder([3, 3])))
     expected = load(spec).train.images.resident.clone()  # it is mapped
-    for path in stored():
+    for path in paths():
         path.write_bytes(path.read_bytes()[:-1])
     again, calls = progress_of(spec)
     assert calls[-1] == (10, 10)
@@ -217,7 +210,7 @@ def test_processes_share_the_file_and_keep_their_changes_to_themselves(make_fold
     spec = DataSpec(str(make_folder([3, 3])))
     mapped = load(spec).train.images.resident
     expected = mapped.clone()
-    (path,) = [path for path in stored() if np.load(path).shape == (6, 3, 8, 8)]
+    path = file_of(6)
     assert str(path) in Path("/proc/self/maps").read_text()
     mapped.zero_()
     assert torch.equal(load(spec).train.images.resident, expected)
@@ -231,7 +224,7 @@ def test_huge_sets_are_decoded_on_demand_with_the_same_pixels(make_folder, monke
     monkeypatch.setattr(decoded, "STORED_LIMIT", 0)
     data, calls = progress_of(spec)
     assert calls == []
-    assert stored() == []
+    assert paths() == []
     assert data.train.images.resident is None
     assert len(data.train.images) == 8
     rows = torch.tensor([7, 0, 7])
@@ -277,7 +270,7 @@ def test_nothing_is_stored_of_a_split_with_unreadable_images(make_folder):
     for _ in range(2):
         with pytest.raises(DataError, match="1 of "):
             load(DataSpec(str(folder)))
-    assert len(stored()) == 1  # the test images
+    assert len(paths()) == 1  # the test images
     Path(broken[0]).unlink()
     assert load(DataSpec(str(folder))).train.class_counts() == [2, 3]
     assert not list(store.cache_folder().glob("*.partial"))
@@ -317,7 +310,7 @@ def test_a_write_that_fails_leaves_nothing_behind(make_folder):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "LTKD_CACHE_DIR" in caught.value.hint
     assert not list(store.cache_folder().glob("*.partial"))
-    assert stored() == []
+    assert paths() == []
 
 
 def test_a_cache_folder_that_cannot_be_made_is_named(make_folder, tmp_path, monkeypatch):
@@ -336,7 +329,7 @@ def test_the_cache_folder_is_the_systems_by_default(monkeypatch, tmp_path):
 
 
 def test_what_killed_processes_left_is_removed_after_a_day(make_folder):
-    old, young = (store.cache_folder() / f"{name}.npy.partial" for name in ("old", "young"))
+    old, young = (store.cache_folder() / f"{name}.images.partial" for name in ("old", "young"))
     for path in (old, young):
         path.touch()
     yesterday = time.time() - 90_000
@@ -353,4 +346,4 @@ def test_several_processes_may_decode_at_once(make_folder):
     assert all(
         torch.equal(data.train.images.resident, loaded[0].train.images.resident) for data in loaded
     )
-    assert len(stored()) == 2
+    assert len(paths()) == 2

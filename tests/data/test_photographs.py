@@ -3,16 +3,15 @@
 import struct
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from decoded_files import HEADER, end_of_pixels, file_of, paths
 from mixed_sizes import SHORT, SIZE, write_photographs
 from PIL import Image
 
-from ltkd_cli.data import DataSpec, decoded, load, store
+from ltkd_cli.data import DataSpec, decoded, load
 from ltkd_cli.data.decode import dimensions, reduced
-from ltkd_cli.data.imageset import digest, fingerprint
-from ltkd_cli.data.ragged import ENTRY, MAGIC
+from ltkd_cli.data.imageset import fingerprint
 from ltkd_cli.errors import DataDamaged, DataError, UsageError
 
 IMAGES = 24
@@ -35,17 +34,6 @@ def everything(images):
 
 def same(left, right):
     return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
-
-
-def stored(images=IMAGES):
-    """The file of a split of so many images."""
-    found = [path for path in store.cache_folder().glob("*.photos") if count_of(path) == images]
-    assert len(found) == 1
-    return found[0]
-
-
-def count_of(path):
-    return struct.unpack("<q", path.read_bytes()[len(MAGIC) + 32 : len(MAGIC) + 40])[0]
 
 
 def test_images_keep_their_shape_with_a_short_side_of_at_most_what_is_asked_for(folder, spec):
@@ -78,8 +66,7 @@ def test_auto_stores_what_fits_and_says_how_large_it_is(spec):
     first, second = load(spec).kept, load(spec).kept
     assert (first.stored, first.why, second.why) == (True, "fits", "there")
     assert (first.images, first.short_side) == (IMAGES + 12, SHORT)
-    files = list(store.cache_folder().glob("*.photos"))
-    pixels = sum(path.stat().st_size - 88 - ENTRY * count_of(path) for path in files)
+    pixels = sum(end_of_pixels(path) - HEADER for path in paths())
     assert first.size == pytest.approx(pixels, rel=0.01)
 
 
@@ -88,7 +75,7 @@ def test_nothing_is_written_where_files_are_decoded_on_demand(spec, how, why, mo
     monkeypatch.setattr(decoded, "STORED_LIMIT", 0)
     kept = load(replace(spec, store=how)).kept
     assert (kept.stored, kept.why) == (False, why)
-    assert not list(store.cache_folder().glob("*.photos"))
+    assert not paths()
 
 
 def test_always_stores_beyond_the_limit(spec, monkeypatch):
@@ -117,7 +104,7 @@ def test_another_short_side_means_other_pixels_and_another_fingerprint(spec):
 def test_one_flipped_bit_of_an_image_is_noticed(spec, row):
     images = load(spec).train.images
     start = 16 + 32 + 8 + sum(image.numel() for image in everything(images)[:row])
-    path = stored()
+    path = file_of(IMAGES)
     whole = bytearray(path.read_bytes())
     whole[start + 1] ^= 4
     path.write_bytes(whole)
@@ -137,7 +124,7 @@ def test_one_flipped_bit_of_an_image_is_noticed(spec, row):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda whole: b"ltkd photos 0" + whole[13:],
+        lambda whole: b"ltkd images 0" + whole[13:],
         lambda whole: whole[:20] + b"?" + whole[21:],
         lambda whole: whole[:50] + b"?" + whole[51:],
         lambda whole: whole[:-40] + b"?" + whole[-39:],
@@ -151,7 +138,7 @@ def test_one_flipped_bit_of_an_image_is_noticed(spec, row):
 )
 def test_a_store_that_is_not_what_was_written_is_made_anew(spec, damage):
     expected = [image.clone() for image in everything(load(spec).train.images)]
-    path = stored()
+    path = file_of(IMAGES)
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     assert path.read_bytes() != whole
@@ -163,23 +150,13 @@ def test_a_table_of_other_sizes_with_a_right_seal_is_not_believed(spec):
     import hashlib
 
     expected = [image.clone() for image in everything(load(spec).train.images)]
-    path = stored()
+    path = file_of(IMAGES)
     whole = bytearray(path.read_bytes())
-    table = len(whole) - 32 - ENTRY * IMAGES
+    table = end_of_pixels(path)
     whole[table : table + 4] = struct.pack("<I", 10_000)
     seal = hashlib.sha256(whole[:56] + whole[table:-32]).digest()
     path.write_bytes(whole[:-32] + seal)
     assert same(everything(load(spec).train.images), expected)
-
-
-def test_a_store_of_squares_of_version_2_is_not_taken_for_photographs(spec):
-    train = load(spec).train
-    files = load(replace(spec, store="never")).train.images.files
-    old = digest(f"decode 2, {SIZE} pixels".encode(), files.version.encode())
-    path = store.cache_folder() / f"{old}.npy"
-    np.save(path, np.zeros((IMAGES, 3, SIZE, SIZE), np.uint8))
-    stored().unlink()
-    assert same(everything(load(spec).train.images), everything(train.images))
 
 
 def identity_2(files, count):
@@ -223,7 +200,7 @@ def test_every_photograph_that_is_damaged_is_named_and_nothing_is_stored(tmp_pat
         path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DataError, match=r"2 of 36 .*class0/003\.jpg.*class2/001\.jpg"):
         load(DataSpec(str(folder), image_size=SIZE))
-    assert not list(store.cache_folder().glob("*.photos"))
+    assert not paths()
 
 
 def test_every_colour_mode_is_read_from_a_list(tmp_path):
