@@ -38,6 +38,12 @@ def printable(text: str, keep: str = "") -> str:
     return _UNPRINTABLE.sub(lambda found: _escaped(found[0], keep), text)
 
 
+def shortened(text: str, letters: int = 60) -> str:
+    """The same of the beginning of a text without spaces around it; `...` where it goes on."""
+    plain = text.strip()
+    return printable(plain[:letters]) + ("..." if len(plain) > letters else "")
+
+
 def _escaped(character: str, keep: str) -> str:
     if character in keep:
         return character
@@ -51,7 +57,8 @@ def _escaped(character: str, keep: str) -> str:
 class Command:
     """A command of ltkd that helps: what to type behind `ltkd`, unquoted, and a remark on it.
 
-    As text it begins with the program's name and is quoted, so that it can be pasted.
+    As text it begins with the program's name and is quoted, and the remark is a comment of the
+    shell, so that all of it can be pasted.
     """
 
     arguments: tuple[str, ...]
@@ -59,11 +66,11 @@ class Command:
 
     def __str__(self) -> str:
         typed = shlex.join(["ltkd", *self.arguments])
-        return f"{typed}, {self.remark}" if self.remark else typed
+        return f"{typed}  # {self.remark}" if self.remark else typed
 
 
 def command(*arguments: str | os.PathLike[str], remark: str = "") -> Command:
-    """The hint `ltkd ARGUMENTS`; with a remark, `ltkd ARGUMENTS, remark`."""
+    """The hint `ltkd ARGUMENTS`; with a remark, `ltkd ARGUMENTS  # remark`."""
     return Command(tuple(os.fspath(argument) for argument in arguments), remark)
 
 

@@ -179,13 +179,24 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
-def exists(path: Path) -> bool:
-    """Whether anything bears the name, a broken link too; not where nothing can."""
+def without_parents(path: Path) -> Path:
+    """The absolute path without `..`, so that it holds when the current folder is renamed.
+
+    Links are kept, but for those that `..` leads out of.
+    """
+    plain = Path(os.path.normpath(path.absolute()))
     try:
-        path.lstat()
-    except (OSError, ValueError):
-        return False
-    return True
+        return plain if plain.samefile(path) else path.resolve()
+    except OSError:
+        return path.absolute()
+
+
+def in_bytes(size: int) -> str:
+    """A number of bytes as a person reads it."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
+        if size >= unit:
+            return f"{size / unit:,.1f} {name}"
+    return f"{size:,} bytes"
 
 
 def free_space(folder: Path) -> int:

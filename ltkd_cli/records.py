@@ -26,6 +26,8 @@ from typing import (
     is_typeddict,
 )
 
+from .errors import shortened
+
 T = TypeVar("T")
 Names = Mapping[str, Any]
 
@@ -213,7 +215,7 @@ _WORDS = {
 
 
 def _at(where: str, name: str) -> str:
-    return f"{where}.{_short(name)}" if where else _short(name)
+    return f"{where}.{shortened(name)}" if where else shortened(name)
 
 
 def _name(where: str) -> str:
@@ -223,23 +225,19 @@ def _name(where: str) -> str:
 def _shown(value: Any) -> str:
     if type(value) in (list, dict):
         return _WORDS[type(value)]
-    return _short("null" if value is None else repr(value))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened("null" if value is None else repr(value))
 
 
 def _int(text: str, largest: int) -> int:
     if len(text) > len(str(-largest)) or abs(value := int(text)) > largest:
-        raise Invalid(f"it holds the number {_short(text)}")
+        raise Invalid(f"it holds the number {shortened(text)}")
     return value
 
 
 def _float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise Invalid(f"it holds the number {_short(text)}")
+        raise Invalid(f"it holds the number {shortened(text)}")
     return value
 
 
@@ -254,5 +252,5 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise Invalid(f"it names {_short(twice)} twice")
+        raise Invalid(f"it names {shortened(twice)} twice")
     return values

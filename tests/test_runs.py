@@ -297,6 +297,15 @@ def test_a_run_that_cannot_be_is_not_found(tmp_path, which):
         runs.find(tmp_path, which)
 
 
+def test_a_number_that_two_runs_have_names_neither(tmp_path):
+    for name in ("0001-one", "0001-two"):
+        create(tmp_path, name=name)
+    with pytest.raises(RunError, match=r"2 runs in .* have the number 1") as caught:
+        runs.find(tmp_path, "1")
+    assert caught.value.hint == "0001-one or 0001-two"
+    assert runs.find(tmp_path, "0001-two").name == "0001-two"
+
+
 def test_a_folder_with_a_name_that_a_terminal_would_obey_is_no_run(tmp_path):
     good, bad = create(tmp_path), create(tmp_path)
     bad.path.rename(tmp_path / "0002-\x1b]0;mine\x07")

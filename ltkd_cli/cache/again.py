@@ -28,7 +28,7 @@ def export_again(
     the old one does or not. What a run keeps of a frozen backbone is to be removed instead.
     """
     if attributes.get("run"):
-        return f"rm -- {quote(str(path))}, which is computed again"
+        return f"rm -- {quote(str(path))}  # it is computed again"
     given = [*_teacher(path, attributes, features)]
     if not attributes.get("teacher_outputs"):
         given += _views(attributes, layout)
@@ -44,7 +44,8 @@ def export_again(
 def export_unread(path: Path, *more: str) -> Hint:
     """The same for a cache that cannot be read, as far as the folder that it lies in tells."""
     run = str(path.parent) if (path.parent / "run.json").is_file() else "RUN"
-    return command("export-logits", run, "--output", path, *more)
+    remark = "with the --views and the --policy that it had"
+    return command("export-logits", run, "--output", path, *more, remark=remark)
 
 
 def _several(attributes: Mapping[str, Any]) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import shortened
 from .attributes import json_text
 from .layout import Layout
 
@@ -29,9 +30,6 @@ ABSENT = object()
 
 MAX_LINES = 12
 """Differences that are spelled out; more are counted."""
-
-MAX_LETTERS = 60
-"""Letters of a value that are shown."""
 
 Difference = tuple[str, Any, Any]
 """Name of a field, as `outer.inner[3]`, and its value on either side."""
@@ -91,5 +89,4 @@ def _that_matter(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def _show(value: Any) -> str:
     if value is ABSENT:
         return "nothing"
-    text = json_text(value)
-    return text if len(text) <= MAX_LETTERS else f"{text[:MAX_LETTERS]}..."
+    return shortened(json_text(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import CacheDamaged, CacheError, CacheMismatch, Hint, command
-from ..files import exists, named_in
+from ..files import named_in
 from ..outputs import Outputs
 from . import container
 from .again import export_again, export_unread
@@ -59,8 +60,8 @@ class Cache:
         path = Path(path)
         if path.name.endswith(".partial"):
             raise _unfinished(path.with_name(path.name.removesuffix(".partial")))
-        if not exists(path):
-            raise _unfinished(path) if exists(partial_of(path)) else _absent(path)
+        if not os.path.lexists(path):
+            raise _unfinished(path) if os.path.lexists(partial_of(path)) else _absent(path)
         found = container.read(path)
         if not found.complete:
             raise _unfinished(path)
@@ -271,9 +272,7 @@ def _absent(path: Path) -> CacheError:
     caches = [each.name for each in path.parent.glob("*.h5")]
     near = get_close_matches(path.name, caches, 1)
     hint: Hint = f"{path.with_name(near[0])}, which exists" if near else ""
-    return CacheError(
-        f"There is no cache {path}.", hint or command("export-logits", "--output", path)
-    )
+    return CacheError(f"There is no cache {path}.", hint or export_unread(path))
 
 
 def _unfinished(path: Path) -> CacheError:

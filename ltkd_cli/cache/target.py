@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shlex import quote
 
 from ..errors import CacheError, command
-from ..files import Locked, exists, free_space, locked
+from ..files import Locked, free_space, locked
 
 FULL = {
     errno.ENOSPC: "free some space and give the same command again; it goes on where it stopped",
@@ -76,7 +77,7 @@ def require_room(path: Path, needed: int) -> None:
 
 def refuse_existing(path: Path, *, replace: bool) -> None:
     """Raises CacheError where a file has the name `path`, or, with `replace`, something else."""
-    if not exists(path):
+    if not os.path.lexists(path):
         return
     if not path.is_file():
         raise CacheError(f"{path} exists, and is no file.", "--output cache.h5")

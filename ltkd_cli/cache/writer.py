@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CacheDamaged, CacheError, CacheMismatch, command
-from ..files import exists, sync_folder, write_all
+from ..files import sync_folder, write_all
 from . import container, trailer
 from .attributes import as_read, software_versions
 from .container import Container, Opened
@@ -69,7 +69,7 @@ class CacheWriter:
             refuse_existing(self.path, replace=self._replace)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(held(self.path))
-            if not exists(self.partial):
+            if not os.path.lexists(self.partial):
                 self._create()
             file = Opened(self.partial, os.O_RDWR, follow=False)
             stack.callback(file.close)

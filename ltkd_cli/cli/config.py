@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import toml
-from ..errors import Hint, LtkdError, UsageError, command
+from ..errors import Hint, LtkdError, UsageError, command, shortened
 from .bare import BARE
 
 Config = Annotated[
@@ -226,5 +226,4 @@ def _shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, dict | list):
         return "a table" if isinstance(value, dict) else "a list"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(repr(value))

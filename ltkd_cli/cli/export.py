@@ -118,6 +118,7 @@ def _print_next(path: Path, runs: Path) -> None:
     newest = caches.find_newest(runs)
     found_by_itself = runs == options.DEFAULT_RUNS and newest and newest.samefile(path)
     named = [] if found_by_itself else ["--cache", str(path)]
+    named += [] if runs == options.DEFAULT_RUNS else ["--runs", str(runs)]
     remark = "with a --cache for each expert" if caches.experts_classes(opened) else ""
     console.follows(command("distill", "--method", method, *named, remark=remark))
 

@@ -60,7 +60,7 @@ Store = Annotated[
     str | None,
     typer.Option(
         help="Keep decoded image files in the cache folder: always, never (each is decoded when it "
-        "is needed, by worker processes) or auto (keep them up to 64 GiB, in at most half of what "
+        "is needed, by worker processes) or auto (keep them up to 64 GB, in at most half of what "
         "is free on the disk).",
         rich_help_panel=IMAGES,
         show_default="auto, or as the run or cache was made",

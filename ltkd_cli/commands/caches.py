@@ -15,11 +15,12 @@ from torch import Tensor
 
 from ..cache import Cache
 from ..data import Data, DataSpec
-from ..errors import CacheError, CacheMismatch, command
+from ..errors import CacheError, CacheMismatch, Command, command
 from ..events import CacheContents, Event, TeacherFound, Warned
 from ..methods.contract import Method, Teacher
 from ..methods.finding import name_of
 from ..records import Invalid, checked, parse_json
+from ..runs.folder import CONFIG
 from ..runs.record import AccuracyRecord, GroupsRecord
 from ..splits import SPLITS
 from ..views.policy import POLICIES, VIEW_VERSION, Policy
@@ -245,8 +246,15 @@ def _warnings(cache: Cache, method: type[Method]) -> Iterator[Event]:
         yield Warned(
             f"The source of {name} ends its teacher in a {method.head} layer; that of "
             f"{cache.path} ends in a {head} one.",
-            command("teach", "--head", method.head),
+            teach_again(cache.path, "--head", method.head, remark="for such a teacher"),
         )
+
+
+def teach_again(path: Path, *more: str, remark: str) -> Command:
+    """The command that trains the teacher of a cache in its run's folder with other options."""
+    config = path.parent / CONFIG
+    same = ("--config", config) if config.is_file() else ()
+    return command("teach", *same, *more, remark=remark)
 
 
 def refuse_no_better_than_chance(

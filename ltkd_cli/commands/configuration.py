@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import toml
-from ..files import write_atomically
+from ..files import without_parents, write_atomically
 from ..runs import Run
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def of_training(
     if kind == "teach":
         found |= {name: values[name] for name in OF_TEACH}
     elif caches := settings.caches or ((str(source),) if source else ()):
-        found["caches"] = [str(Path(cache).absolute()) for cache in caches]
+        found["caches"] = [str(without_parents(Path(cache))) for cache in caches]
     if force:
         found["force"] = True
     found |= values["data"] | values["recipe"]
@@ -56,7 +56,7 @@ def of_rebalancing(source: Run, asked: Rebalancing) -> dict[str, Any]:
     """The options that repeat a `rebalance` of the run `source`."""
     values = dataclasses.asdict(asked)
     place = of_place(values.pop("place"))
-    return _with_hyphens({"run": str(source.path.absolute()), **values}) | place
+    return _with_hyphens({"run": str(without_parents(source.path)), **values}) | place
 
 
 def of_place(place: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from ..runs import Run
 from ..runs.record import ScoresRecord
 from ..splits import GROUP_ALIASES, SPLITS
 from ..views.policy import Policy
-from .caches import open_cache
+from .caches import open_cache, teach_again
 from .checks import check_classes, how_kept
 from .identity import draw_of, setting_of
 from .rebalance_options import stage_in_words
@@ -260,11 +260,12 @@ def _images(run: Run, data: Data, split: str) -> ImageSet:
     if split == "test":
         return data.test
     if data.validation is None:
-        again = ("teach", "--config", run.config) if run.kind == "teach" else ("teach",)
-        remark = "for a run that does" if run.kind == "teach" else "then its students do, too"
+        own, caches = run.kind == "teach", run.settings.get("caches")
+        source = run.config if own or not caches else Path(caches[0])
+        remark = "for a run that does" if own else "whose students do, too"
         raise UsageError(
             f"{run.name} held no images out for validation.",
-            command(*again, "--validation", "20", remark=remark),
+            teach_again(source, "--validation", "20", remark=remark),
         )
     return data.validation
 
@@ -340,7 +341,8 @@ def _method_in_words(run: Run, settings: Settings) -> str:
         if defaults.get(name) != value
     ]
     stages = [stage_in_words(stage) for stage in run.record.get("rebalanced", [])]
-    return " + ".join([" ".join([settings.method, *changed]), *stages])
+    expert = [] if settings.classes == "all" else [f"({settings.classes} classes only)"]
+    return " + ".join([" ".join([settings.method, *changed, *expert]), *stages])
 
 
 def _data_in_words(name: str, split: str, images: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from ..data import Data, load
 from ..data.decoded import Progress
 from ..errors import CacheMismatch, Interrupted, UsageError
 from ..events import Event, ExportBegins, Exported, Note, Warned
-from ..files import exists
 from ..inference import evaluate, export
 from ..runs import Run
 from ..training.interrupts import stop_requests
@@ -31,7 +31,8 @@ from ..views.policy import Policy
 from .cache_record import about_images
 from .checks import check_classes, how_kept, refuse_chance
 from .identity import setting_of
-from .settings import DEFAULT_VIEWS, MAX_VIEWS, Settings, with_images
+from .images import chosen
+from .settings import DEFAULT_VIEWS, MAX_VIEWS, Settings
 
 MAX_SLUG = 40
 """Letters of a policy in the name of a cache."""
@@ -72,7 +73,7 @@ def export_logits(
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
     trained = Settings.of(run)
-    spec = with_images(trained.data, images)
+    spec = chosen(trained.data, run.record["data"], images)
     data = load(spec, progress)
     yield from how_kept(data)
     yield from map(Warned, data.warnings)
@@ -191,7 +192,7 @@ def slug(policy: Policy) -> str:
 
 def check_target(path: Path, *, replace: bool) -> None:
     """UsageError where a cache cannot have that path, or would replace what is no cache."""
-    if not exists(path):
+    if not os.path.lexists(path):
         return
     if path.is_dir():
         raise UsageError(f"--output takes a file, and {path} is a folder.", "--output cache.h5")
@@ -201,7 +202,7 @@ def check_target(path: Path, *, replace: bool) -> None:
 
 def is_there(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool:
     """Whether this very cache exists; CacheMismatch where another one has its name."""
-    if not exists(path):
+    if not os.path.lexists(path):
         return False
     found = Cache.open(path)
     wanted = as_read({**attributes, "format": FORMAT})

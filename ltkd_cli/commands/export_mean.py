@@ -30,7 +30,8 @@ from .export import (
     write,
 )
 from .identity import setting_of
-from .settings import Settings, with_images
+from .images import chosen
+from .settings import Settings
 
 SAME = {"train": "training images", "class_names": "classes", "groups": "head, medium and tail"}
 """Of the images of a run, what several teachers must have in common."""
@@ -65,7 +66,7 @@ def export_mean(
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
     of_each = [Settings.of(run) for run in teachers]
-    data = load(with_images(of_each[0].data, images), progress)
+    data = load(chosen(of_each[0].data, teachers[0].record["data"], images), progress)
     yield from how_kept(data)
     yield from map(Warned, data.warnings)
     for run in teachers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,6 @@ from ..cache import Cache, CacheWriter, Layout
 from ..data import ImageSet
 from ..errors import CacheError, CacheMismatch, Interrupted
 from ..events import Event, Note
-from ..files import exists
 from ..inference import export
 from ..models import Network
 from ..models.backbone import Backbone
@@ -64,7 +64,9 @@ def features_of(run: Run, images: ImageSet, views: int) -> FeatureSource | None:
     """The stored features of a run with a frozen backbone; None where there are none that fit."""
     settings = Settings.of(run)
     path = run.path / FEATURES
-    if not (is_frozen(settings) and exists(path) and views <= (settings.feature_views or 0)):
+    if not (
+        is_frozen(settings) and os.path.lexists(path) and views <= (settings.feature_views or 0)
+    ):
         return None
     cache = Cache.open(path)
     known = cache.attributes.get("run") == run.identity
@@ -96,7 +98,7 @@ def _is_complete(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool
     try:
         return is_there(path, layout, attributes)
     except CacheMismatch as error:
-        remove = f"rm -- {quote(str(path))}, which is computed again"
+        remove = f"rm -- {quote(str(path))}  # it is computed again"
         raise CacheMismatch(error.problem, remove) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 from .. import runs
 from ..errors import Command, RunError, command
-from ..files import exists
 from ..runs import Run
 
 
@@ -53,7 +53,7 @@ class Details:
 
 def describe(root: Path, run: Run) -> Details:
     """All about a run; its teachers' runs are looked for beside their caches and in `root`."""
-    again = command(run.kind, "--config", run.config) if exists(run.config) else None
+    again = command(run.kind, "--config", run.config) if os.path.lexists(run.config) else None
     ancestors = tuple(_ancestors(root, run, frozenset({run.identity})))
     return Details(run, ancestors, tuple(_files(run)), again)
 
@@ -83,7 +83,7 @@ def _cache(root: Path, parent: dict[str, Any], seen: frozenset[str]) -> Ancestor
         kind="cache",
         name=path.name,
         path=str(path),
-        there=exists(path),
+        there=os.path.lexists(path),
         what=f"{parent['views_per_image']} views of each image, {policy}",
         sha256=parent["crc_sha256"],
         ancestors=tuple(_teachers(root, parent, path.parent, seen)),

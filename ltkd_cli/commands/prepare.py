@@ -32,6 +32,7 @@ from ..views.policy import Policy
 from . import caches as teacher_caches
 from . import initial
 from .checks import check_mixtures, how_kept, warn_of_images
+from .images import chosen
 from .settings import AUGMENTATIONS, Settings, with_images
 
 
@@ -84,8 +85,11 @@ def prepare(
     sources = yield from _sources(root, kind, given, method)
     if method.needs:
         yield from teacher_caches.refuse_no_better_than_chance(sources, method, force)
-    base = teacher_caches.data_spec_of(sources[0]) if sources else DataSpec()
-    spec = with_images(base, given.get("data", {}))
+    images = given.get("data", {})
+    spec = with_images(DataSpec(), images)
+    if sources:
+        first = sources[0]
+        spec = chosen(teacher_caches.data_spec_of(first), first.attributes, images)
     preset = given.get("recipe_name") or initial.preset(spec.data, freeze)
     recipe = resolve_recipe(preset, given.get("recipe", {}))
     views, view_seed = given.get("views", ""), 0

@@ -175,7 +175,7 @@ def _open(run: Run, asked: Rebalancing, progress: Progress | None) -> _Opened:
     if not data.train.matches(run.record["data"]["train"]):
         raise DataMismatch(
             f"The training images of {run.name} are not what they were when it was trained.",
-            command(run.kind, remark="for a new run"),
+            run.anew(),
         )
     policy = Policy(settings.views, settings.view_seed)
     return _Opened(run, spec, data, network, policy.unmixed, device)

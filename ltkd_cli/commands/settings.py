@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import records
-from ..errors import RunError, UsageError, command
+from ..errors import RunError, UsageError
 from ..training.recipe import Recipe
 from ..training.recipe import check as check_recipe
 
@@ -102,7 +102,7 @@ class Settings:
             why = str(error).rstrip(".")
             raise RunError(
                 f"The settings in {run.path / 'run.json'} cannot be used: {why}.",
-                command(run.kind, remark="for a new run"),
+                run.anew(),
             ) from error
         return settings
 

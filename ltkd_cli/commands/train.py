@@ -22,7 +22,6 @@ from ..errors import (
     Interrupted,
     RunError,
     UsageError,
-    command,
 )
 from ..events import EpochEnd, Evaluated, Event, Note, TrainingBegins, TrainingResumes, Warned
 from ..inference import evaluate
@@ -97,7 +96,7 @@ def resume(
         raise RunError(
             f"{run.name} mixes the images of each batch with one another, as version 0.1 did, and "
             "this one cannot go on with it.",
-            command(run.kind, remark="for a new run"),
+            run.anew(),
         )
     torch.set_num_threads(run.record.get("threads", torch.get_num_threads()))
     prepared = reopen(_in_place(run, settings, place or {}, caches), progress)
@@ -128,13 +127,13 @@ def _check_unchanged(run: Run, prepared: Prepared) -> None:
         if not same:
             raise DataMismatch(
                 f"The {split} images of {run.name} are not what they were when it began.",
-                command(run.kind, remark="for a new run"),
+                run.anew(),
             )
     for cache, parent in zip(prepared.caches, run.record["parents"], strict=True):
         if crc_sha256(cache) != parent["crc_sha256"]:
             raise CacheMismatch(
                 f"The outputs in {cache.path} are not those that {run.name} began with.",
-                command(run.kind, "--cache", cache.path, remark="for a new run"),
+                run.anew(),
             )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import command
 from ..events import CacheContents, TeacherFound
+from ..files import in_bytes
 from . import terminal
 
 COMPUTED = ("created", "autocast", "device")
@@ -41,7 +42,7 @@ def print_cache(cache: CacheContents, attributes: dict[str, Any], size: int) -> 
             ("fingerprint", attributes["fingerprint"][:16]),
             ("holds", _holds(cache)),
             ("views", f"{cache.policy}, seed {cache.view_seed}"),
-            ("size", f"{size / 1e6:,.1f} MB"),
+            ("size", in_bytes(size)),
             ("teacher", _teacher(cache)),
             ("teacher's accuracy", _accuracies(cache)),
             _origin(attributes),

@@ -21,6 +21,9 @@ MAX_IMAGES, MAX_VIEWS = 64, 64
 SMALLEST = 96
 """Pixels along a side that images are enlarged to."""
 
+NO_LETTER = "\U0010ffff"
+"""What no font has; drawn as the box that stands for every letter that a font lacks."""
+
 GAP, LINE, LETTER, LABELS = 6, 18, 8, 110
 """Pixels between images, of a line, of a letter, and of the column with names of classes."""
 
@@ -78,15 +81,14 @@ def draw(seen: Mixed, rows: Tensor, views: int, images: ImageSet, policy: Policy
         name = f"view {view}" + " (clean)" * (view == 0)
         pen.text((LABELS + view * across, top - LINE), name, "black")
     for place, row in enumerate(rows.tolist()):
-        pen.text(
-            (GAP, top + place * down), _fitted(pen, _class(images, row), LABELS - GAP), "black"
-        )
+        name = _fitted(pen, class_of(pen, images, row), LABELS - GAP)
+        pen.text((GAP, top + place * down), name, "black")
     for entry, pixels in enumerate(seen.images):
         place, view = divmod(entry, views)
         corner = (LABELS + view * across, top + place * down)
         sheet.paste(_enlarged(pixels, times), corner)
         if float(seen.shares[entry]) < 1:
-            text = _fitted(pen, _mixture(seen, entry, images), width)
+            text = _fitted(pen, _mixture(pen, seen, entry, images), width)
             pen.text((corner[0], corner[1] + height), text, "black")
     return sheet
 
@@ -98,13 +100,19 @@ def _enlarged(pixels: Tensor, times: int) -> Image.Image:
     return picture.resize(size, Image.Resampling.NEAREST)
 
 
-def _mixture(seen: Mixed, entry: int, images: ImageSet) -> str:
+def _mixture(pen: ImageDraw.ImageDraw, seen: Mixed, entry: int, images: ImageSet) -> str:
     """The image's own share, and the class of its partner."""
-    return f"{float(seen.shares[entry]):.0%}, {_class(images, int(seen.partner_rows[entry]))}"
+    partner = class_of(pen, images, int(seen.partner_rows[entry]))
+    return f"{float(seen.shares[entry]):.0%}, {partner}"
 
 
-def _class(images: ImageSet, row: int) -> str:
-    return images.class_names[int(images.labels[row])]
+def class_of(pen: ImageDraw.ImageDraw, images: ImageSet, row: int) -> str:
+    """The name of an image's class, or its number where the font lacks a letter of the name."""
+    label = int(images.labels[row])
+    name, font = images.class_names[label], pen.getfont()
+    missing = bytes(font.getmask(NO_LETTER))
+    lacking = any(bytes(font.getmask(letter)) == missing for letter in name)
+    return f"class {label}" if lacking else name
 
 
 def _fitted(pen: ImageDraw.ImageDraw, text: str, width: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..commands.lineage import Ancestor, Details
 from ..errors import command
+from ..files import in_bytes
 from ..splits import SPLITS
 from . import terminal
 
@@ -35,7 +36,7 @@ def print_details(details: Details) -> None:
     for name, title in PARTS.items():
         if values := run.settings.get(name):
             terminal.facts(title, _listed(values), to=terminal.STDOUT)
-    files = [(each.name, _size(each.size)) for each in details.files]
+    files = [(each.name, in_bytes(each.size)) for each in details.files]
     terminal.facts("Files", files, to=terminal.STDOUT)
     if details.repeat:
         threads = run.record.get("threads")
@@ -123,7 +124,3 @@ def _accuracy(found: dict[str, Any]) -> tuple[str, ...]:
     shown = terminal.percent(found["accuracy"])
     interval = "" if found["accuracy"] is None else ends
     return shown, interval, f"{found['images']:,}", f"{found['classes']:,}"
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"

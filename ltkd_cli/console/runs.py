@@ -53,6 +53,8 @@ def _reached(scores: dict[str, Any]) -> str:
 
 def _row(run: Run) -> tuple[str, ...]:
     images = run.record.get("data", {}).get("name", "")
+    if (classes := run.settings.get("classes", "all")) != "all":
+        images = f"{images}, {classes} classes only"
     if not run.done:
         return (run.name, images, "", "", "", "", run.status)
     scores = run.record["scores"]

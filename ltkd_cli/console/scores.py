@@ -186,7 +186,7 @@ def _group_lines(scored: list[Scored], shown: list[str]) -> Iterator[str]:
     if any(one.groups.rule == "rank" for one in scored):
         yield (
             "Thirds are not the many, medium and few of papers, which go by the number of training "
-            "images (--groups counts)."
+            "images (train with --groups counts)."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..events import ImagesKept
+from ..files import in_bytes
 
 
 def kept(event: ImagesKept) -> str:
@@ -12,7 +13,7 @@ def kept(event: ImagesKept) -> str:
 
 def place(event: ImagesKept) -> str:
     """Where the images are, and how large."""
-    size = f"{'' if event.exact else 'about '}{gigabytes(event.size)}"
+    size = f"{'' if event.exact else 'about '}{in_bytes(event.size)}"
     short = f", short side at most {event.short_side} pixels" if event.short_side else ""
     how = f"stored in {event.folder}" if event.stored else "made from files whenever needed"
     return f"{how}, {size}{short}"
@@ -24,18 +25,10 @@ def reason(event: ImagesKept) -> str:
         case "asked":
             return f"--store {'always' if event.stored else 'never'}"
         case "limit":
-            return f"--store auto keeps up to {gigabytes(event.limit)}"
+            return f"--store auto keeps up to {in_bytes(event.limit)}"
         case "room":
-            return f"--store auto: no more than {gigabytes(event.free)} are free in {event.folder}"
+            return f"--store auto: no more than {in_bytes(event.free)} are free in {event.folder}"
         case "there":
             return "--store auto: decoded before"
         case _:
-            return f"--store auto: no more than {gigabytes(event.limit)} or half of the free space"
-
-
-def gigabytes(size: int) -> str:
-    """A size as a person reads it."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB")):
-        if size >= unit:
-            return f"{size / unit:,.1f} {name}"
-    return f"{size / 1e3:,.1f} KB"
+            return f"--store auto: no more than {in_bytes(event.limit)} or half of the free space"

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import DataError, UsageError, printable
-from ..files import expanded
+from ..files import expanded, without_parents
 from . import longtail
 from .cifar import SETS, load_cifar
 from .coco import read_json
@@ -98,7 +98,7 @@ def absolute(data: str) -> str:
     path = expanded(data.removeprefix(prefix))
     if data in BUILT_IN or not path.exists():
         return data
-    return f"{prefix}{path.absolute()}"
+    return f"{prefix}{without_parents(path)}"
 
 
 def has_files(spec: DataSpec) -> bool:
@@ -182,6 +182,11 @@ def _ending(data: str) -> str | None:
 
 def _unknown(data: str) -> DataError:
     near = difflib.get_close_matches(data, BUILT_IN, n=1)
+    if Path(data).is_absolute():
+        return DataError(
+            f"There is no data set, image folder or list {data!r}.",
+            "--data with the place where the images lie now, if they have moved",
+        )
     return DataError(
         f"There is no data set, image folder or list {data!r}.",
         f"--data {near[0] if near else BUILT_IN[0]} (built in: {', '.join(BUILT_IN)}), "

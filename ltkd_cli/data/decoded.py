@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import DataError
 from ..events import ImagesKept
-from ..files import free_space, replacing
+from ..files import free_space, in_bytes, replacing
 from . import store
 from .contents import Progress as Progress  # where commands look for it
 from .decode import Pixels, attempt, quietly, threads
@@ -21,7 +21,7 @@ STORES = ("auto", "always", "never")
 
 AUTO, ALWAYS, NEVER = STORES
 
-STORED_LIMIT = 64 * 2**30
+STORED_LIMIT = 64 * 10**9
 """Bytes up to which `auto` stores the images of a set; above, files are decoded when needed."""
 
 SPARE_BYTES = 2**28
@@ -157,14 +157,10 @@ def _check_space(needed: int) -> None:
     free = free_space(folder)
     if free < needed + SPARE_BYTES:
         raise DataError(
-            f"The decoded images take {_gib(needed)}, and {folder} has {_gib(free)} free.",
+            f"The decoded images take {in_bytes(needed)}, and {folder} has {in_bytes(free)} free.",
             "export LTKD_CACHE_DIR=/a/folder/with/space, choose a smaller --image-size, or decode "
             "files when they are needed: --store never",
         )
-
-
-def _gib(number: int) -> str:
-    return f"{number / 2**30:,.1f} GiB"
 
 
 def _silent(done: int, total: int) -> None:

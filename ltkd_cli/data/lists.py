@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, printable
+from ..errors import DataError, shortened
 from ..files import expanded
 from .failures import name_some
 from .files import Listing
@@ -21,9 +21,6 @@ TEST_WORDS = ("test", "val")
 
 LARGEST_LABEL = 1_000_000
 """A larger class number is a slip: every class up to it needs images."""
-
-SHOWN = 80
-"""Characters of a line that a message repeats."""
 
 Entries = tuple[tuple[str, ...], NDArray[np.int64]]
 """Keys and labels of the images in a list."""
@@ -73,7 +70,7 @@ def read_list(path: Path) -> Entries:
         key, label = _entry(line, f"{path}:{number}")
         if label_of.setdefault(key, label) != label:
             raise DataError(
-                f"{path}:{number} gives {_shown(key)!r} the label {label}, and an earlier line "
+                f"{path}:{number} gives {shortened(key)!r} the label {label}, and an earlier line "
                 f"{label_of[key]}.",
                 ONE_LABEL,
             )
@@ -155,17 +152,17 @@ def _entry(line: str, place: str) -> tuple[str, int]:
     key, label = [*line.rsplit(maxsplit=1), ""][:2]
     if not (label.isascii() and label.isdigit()):
         raise DataError(
-            f"{place} is not an image path followed by a class number: {_shown(line)!r}.",
+            f"{place} is not an image path followed by a class number: {shortened(line)!r}.",
             "each line is: PATH LABEL, with labels from 0",
         )
     digits = label.lstrip("0") or "0"
     if len(digits) > len(str(LARGEST_LABEL)) or int(digits) > LARGEST_LABEL:
         raise DataError(
-            f"{place} has class number {_shown(label)}; they go up to {LARGEST_LABEL:,}.",
+            f"{place} has class number {shortened(label)}; they go up to {LARGEST_LABEL:,}.",
             "number the classes from 0 without gaps",
         )
     if "\0" in key:
-        raise DataError(f"{place} names a file with a zero byte: {_shown(line)}.", "correct it")
+        raise DataError(f"{place} names a file with a zero byte: {shortened(line)}.", "correct it")
     return key.strip(), int(digits)
 
 
@@ -181,9 +178,3 @@ def _class_names(labels: NDArray[np.int64], train_list: Path) -> tuple[str, ...]
     if len(counts) < 2:
         raise DataError(f"{train_list} has one class only.", "list images of two classes or more")
     return tuple(str(label) for label in range(len(counts)))
-
-
-def _shown(text: str) -> str:
-    """The text as a message repeats it: short, and nothing that a terminal would obey."""
-    plain = text.strip()
-    return printable(plain[:SHOWN]) + ("..." if len(plain) > SHOWN else "")

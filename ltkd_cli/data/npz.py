@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, DataMismatch, UsageError, printable
+from ..errors import DataError, DataMismatch, UsageError, shortened
 from ..files import expanded
 from .arraydata import Labelled, data_of
 from .checks import mark, warnings_of
@@ -76,7 +76,7 @@ def _read(path: Path) -> dict[str, Labelled]:
         raise DataError(f"There was not enough memory to read {path}.", "free -h") from error
     except Exception as error:  # its readers raise whatever broken bytes make them trip over
         raise DataError(
-            f"{path} cannot be read as a NumPy archive: {printable(str(error)[:200])}.",
+            f"{path} cannot be read as a NumPy archive: {shortened(str(error), 200)}.",
             f"ls -l {path}",
         ) from error
 

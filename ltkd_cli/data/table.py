@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, printable
+from ..errors import DataError, shortened
 from ..files import expanded
 from .failures import name_some
 from .files import Listing
@@ -148,7 +148,7 @@ def _by_split(table: Table) -> dict[str, Table]:
     if None in split:
         row = split.index(None)
         raise DataError(
-            f"{table.place(row)} has the split {_shown(table.splits[row])!r}, which is none of "
+            f"{table.place(row)} has the split {shortened(table.splits[row])!r}, which is none of "
             "train, val and test.",
             "call the splits train, val and test",
         )
@@ -167,23 +167,24 @@ def check_table(table: Table) -> None:
     for row, (image, label) in enumerate(zip(table.images, table.labels, strict=True)):
         if not image.strip() or "\0" in image:
             raise DataError(
-                f"{table.place(row)} has no image path, but {_shown(image)!r}.", "correct that row"
+                f"{table.place(row)} has no image path, but {shortened(image)!r}.",
+                "correct that row",
             )
         if not label.strip() or len(label) > MAX_NAME or NEGATIVE.fullmatch(label):
             raise DataError(
-                f"{table.place(row)} has no label, but {_shown(label)!r}.",
+                f"{table.place(row)} has no label, but {shortened(label)!r}.",
                 f"labels are names of up to {MAX_NAME} characters, or numbers from 0",
             )
         if _is_several(label, known):
             raise DataError(
-                f"{table.place(row)} has more than one label: {_shown(label)!r}.", ONE_LABEL
+                f"{table.place(row)} has more than one label: {shortened(label)!r}.", ONE_LABEL
             )
         split = table.splits[row] if table.splits else ""
         before = label_of.setdefault((image, split), row)
         if table.labels[before] != label:
             raise DataError(
-                f"{table.place(row)} gives {_shown(image)} the label {_shown(label)!r}, and "
-                f"{table.place(before)} {_shown(table.labels[before])!r}.",
+                f"{table.place(row)} gives {shortened(image)} the label {shortened(label)!r}, and "
+                f"{table.place(before)} {shortened(table.labels[before])!r}.",
                 ONE_LABEL,
             )
 
@@ -228,7 +229,3 @@ def listing_of(
     index = {class_name: label for label, class_name in enumerate(class_names)}
     labels = np.array([index[label] for label in table.labels], dtype=np.int64)
     return Listing(name, split, root, tuple(table.images), labels, class_names)
-
-
-def _shown(text: str) -> str:
-    return printable(text[:80]) + ("..." if len(text) > 80 else "")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, printable
+from ..errors import DataError, shortened
 from .lists import read_lines
 from .splits import check_known
 
@@ -46,7 +46,7 @@ def _row(line: str, place: str) -> tuple[str, str]:
     fields = line.split("\t")
     if len(fields) < 2 or not all(fields[:2]):
         raise DataError(
-            f"{place} is no file name and class, parted by a tab: {printable(line[:80])!r}.",
+            f"{place} is no file name and class, parted by a tab: {shortened(line)!r}.",
             "each line is: FILE CLASS X Y WIDTH HEIGHT",
         )
     return fields[0].strip(), fields[1].strip()

@@ -29,9 +29,9 @@ class ContrastiveDistillation(Method):
     exchanged. Each image's remembered embedding moves by half towards the new one when the
     image is used. Z, N times the mean of exp(cos / t), is that of the first batch.
 
-    Negatives are drawn with replacement among the images of other classes (there may be
-    fewer than K), as a hash of seed, progress and row. Memory: 1 kB for every training
-    image, and a few matrices [B, N].
+    Negatives are drawn with replacement among the images of other classes, as a hash of seed,
+    progress and row; mdistiller does so only where there are fewer than K. Memory: 1 kB for
+    every training image, and a few matrices [B, N].
 
     Mixtures of images are refused: what is remembered is of one image and its class.
 

@@ -31,7 +31,8 @@ class LabelDistributionAwareMargin(Method):
     subtracted from the label's logit as s m_y. Class weights by effective number apply from
     `from_progress` on: 0.8 is the authors' 160 of 200 epochs, and BagofTricks-LT begins one
     epoch earlier, at 0.795. Both divide the weighted sum over a batch by the sum of the
-    batch's weights; `normalise_by` can have it divided by the number of samples.
+    batch's weights; `normalise_by` can have it divided by the number of samples. The class
+    vectors of the head begin as Xavier's uniform weights; the authors' begin with length 1.
 
     Source: Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin
     Loss", NeurIPS 2019 (arXiv:1906.07413).

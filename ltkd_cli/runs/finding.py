@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta
 from pathlib import Path
+from shlex import quote
 
 from ..errors import RunError, command
 from .folder import RECORD, WEIGHTS, Run, read
@@ -38,15 +39,26 @@ def survey(root: Path) -> tuple[list[Run], list[RunError]]:
 
 
 def find(root: Path, which: str) -> Run:
-    """The run called by number, folder name, path or path of its weights; RunError otherwise."""
+    """The run called by number, folder name, path or path of its weights; RunError otherwise.
+
+    A number that several folders bear calls none of them.
+    """
     as_path = Path(which)
     if as_path.name in ("", ".."):  # `.` has a name, too
         as_path = as_path.resolve()
     folder = as_path.parent if as_path.name == WEIGHTS else as_path
-    numbered = sorted(root.glob(f"{int(which):04d}-*")) if _is_number(which) else []
-    for candidate in (root / which, folder, *numbered):
+    for candidate in (root / which, folder):
         if os.path.lexists(candidate / RECORD):
             return read(candidate)
+    numbered = root.glob(f"{int(which):04d}-*") if _is_number(which) else []
+    bearers = sorted(each for each in numbered if os.path.lexists(each / RECORD))
+    if len(bearers) > 1:
+        raise RunError(
+            f"{len(bearers)} runs in {root} have the number {int(which)}.",
+            " or ".join(quote(each.name) for each in bearers),
+        )
+    if bearers:
+        return read(bearers[0])
     raise RunError(f"There is no run {which!r} in {root}.", command("runs", *_elsewhere(root)))
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from ..errors import Diverged
+from .recipe import Recipe
 
 
 class LossCheck:
@@ -15,9 +18,11 @@ class LossCheck:
     GPU if its loss were read.
     """
 
-    def __init__(self, epoch: int, rows: Tensor, batch_size: int, device: torch.device) -> None:
+    def __init__(
+        self, epoch: int, rows: Tensor, recipe: Recipe, precision: str, device: torch.device
+    ) -> None:
         """For epoch `epoch`, counted from 0, over the rows int64 [N] in training order."""
-        self.epoch, self.rows, self.batch_size = epoch, rows, batch_size
+        self.epoch, self.rows, self.recipe, self.precision = epoch, rows, recipe, precision
         self.first_bad = torch.full((), -1, device=device)
 
     def add(self, loss: Tensor, number: int) -> None:
@@ -32,10 +37,19 @@ class LossCheck:
         number = int(self.first_bad)
         if number < 0:
             return
-        rows = self.rows[number * self.batch_size : (number + 1) * self.batch_size].tolist()
+        size = self.recipe.batch_size
+        rows = self.rows[number * size : (number + 1) * size].tolist()
         shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
         raise Diverged(
             f"The loss of batch {number + 1} in epoch {self.epoch + 1} is not finite "
             f"(training rows {shown}).",
-            "--learning-rate 0.02, or --clip-norm 1, or --precision float32",
+            ", or ".join(self._steadier()),
         )
+
+    def _steadier(self) -> Iterator[str]:
+        """Options that this training did not have, and that may keep it from diverging."""
+        yield f"--learning-rate {self.recipe.learning_rate / 5:g}"
+        if not self.recipe.clip_norm:
+            yield "--clip-norm 1"
+        if self.precision != "float32":
+            yield "--precision float32"

@@ -116,7 +116,7 @@ def train(
         if recipe.drop_last:
             sampled = whole_batches(sampled, recipe.batch_size)
         batches = batches_of(len(sampled.rows), recipe.batch_size)
-        losses = LossCheck(epoch, sampled.rows, recipe.batch_size, loader.device)
+        losses = LossCheck(epoch, sampled.rows, recipe, precision, loader.device)
         watch, images_done = Stopwatch(), 0
         training.network.train()
         method.train()

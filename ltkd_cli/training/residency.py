@@ -11,6 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from .. import devices
 from ..errors import LtkdError
+from ..files import in_bytes
 
 CHOICES = ("auto", "always", "never")
 
@@ -44,7 +45,7 @@ def is_resident(choice: str, data: int, step: int, free: int) -> bool:
     """
     if choice == ALWAYS and data > free:
         raise LtkdError(
-            f"Images and teacher outputs take {_gigabytes(data)}, and {_gigabytes(free)} of GPU "
+            f"Images and teacher outputs take {in_bytes(data)}, and {in_bytes(free)} of GPU "
             "memory are free.",
             "--resident never",
         )
@@ -93,14 +94,14 @@ def out_of_memory(name: str, kept: int, peak: int, batch_size: int, accumulate: 
     """
     if not batch_size:
         return LtkdError(
-            f"{name} needs more memory than the GPU has: {_gigabytes(peak)} for the features of "
+            f"{name} needs more memory than the GPU has: {in_bytes(peak)} for the features of "
             "its frozen backbone.",
             "the same command with --precision bfloat16, or with --device cpu",
         )
     rest = peak - kept
     problem = (
-        f"{name} needs more memory than the GPU has: it had {_gigabytes(kept)} of images and "
-        f"teacher outputs there, and {_gigabytes(rest)} for batches of {batch_size} images."
+        f"{name} needs more memory than the GPU has: it had {in_bytes(kept)} of images and "
+        f"teacher outputs there, and {in_bytes(rest)} for batches of {batch_size} images."
     )
     if kept > rest:
         return LtkdError(problem, "the same command with --resident never")
@@ -108,7 +109,3 @@ def out_of_memory(name: str, kept: int, peak: int, batch_size: int, accumulate: 
     return LtkdError(
         problem, f"the same command with --batch-size {smaller} --accumulate {2 * accumulate}"
     )
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"

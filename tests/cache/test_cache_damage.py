@@ -262,7 +262,8 @@ def test_a_name_that_no_file_can_have_is_refused(path):
 def test_a_missing_cache_is_refused_with_the_command_that_makes_it(path):
     with pytest.raises(CacheError, match=str(path)) as caught:
         Cache.open(path)
-    assert str(caught.value.hint) == f"ltkd export-logits --output {path}"
+    remark = "with the --views and the --policy that it had"
+    assert str(caught.value.hint) == f"ltkd export-logits RUN --output {path}  # {remark}"
 
 
 def test_an_unfinished_export_is_named_as_such_with_the_command_that_goes_on(path):

@@ -24,7 +24,7 @@ def advised(said):
     """The arguments of the command of ltkd behind the last `try: `."""
     line = said.err.splitlines()[-1]
     assert line.startswith("try: ltkd ")
-    return shlex.split(line.removeprefix("try: ltkd "))
+    return shlex.split(line.removeprefix("try: ltkd "), comments=True)
 
 
 def refused(said, code, name, hint=""):

@@ -129,7 +129,7 @@ EVAL = [
     (
         ("--images", "validation"),
         "0003-distill-bkd-resnet8",
-        "ltkd teach --validation 20",
+        "ltkd teach --config runs/0001-teach-ce-resnet8/config.toml --validation 20",
     ),
 ]
 

@@ -238,7 +238,7 @@ def test_the_teacher_s_outputs_for_a_resumed_student_must_be_the_same(ltkd, stor
     assert ltkd("distill", *LONG, "--name", "mine", stderr=ctrl_c("epoch 2: ")).code == 130
     assert ltkd("teach", *LONG, "--seed", 3, "--name", "other").code == 0
     assert ltkd("export-logits", "other", "--views", 4, "-o", cache, "--force").code == 0
-    assert refused(ltkd("distill", "--resume", "mine"), 3, str(cache), "ltkd distill --cache")
+    assert refused(ltkd("distill", "--resume", "mine"), 3, str(cache), "ltkd distill --config")
 
 
 def test_a_disk_that_is_full_is_named_and_the_run_can_go_on(ltkd, story, whole):

@@ -10,6 +10,7 @@ from driving import ctrl_c, refused
 from PIL import Image
 
 from ltkd_cli import runs
+from ltkd_cli.cache import Cache
 
 TINY = ("--model", "resnet8", "--epochs", "1", "--evaluate-every", "0", "--precision", "float32")
 TAU = ("rebalance", "1", "--strategy", "tau-norm", "--strength", "1", "--views", "2")
@@ -81,6 +82,44 @@ def test_a_cache_is_scored_on_no_other_images(moved, ltkd):
     (cache,) = Path("runs").glob("*/*.h5")
     assert ltkd("eval", cache).code == 0
     assert refused(ltkd("eval", cache, "--data", "after"), 2, "cache")
+
+
+def test_a_cache_of_moved_images_and_its_student_keep_their_size_and_their_tail(ltkd, empty):
+    write_images(empty / "before")
+    chosen = ("--image-size", "8", "--imbalance", "2", "--validation", "1")
+    assert ltkd("teach", "--data", "before", *chosen, *TINY).code == 0
+    Path("before").rename("after")
+    export = ltkd("export-logits", "--data", "after", "--views", "1", "--force")
+    assert export.code == 0
+    assert "other images" not in export.err
+    Path("after").rename("last")
+    distill = ("distill", "--method", "kd", "--force", *TINY)
+    missed = ltkd(*distill)
+    assert refused(missed, 1, "after", "--data with the place")
+    assert ltkd(*distill, "--data", "last").code == 0
+    taught, student = (runs.find(Path("runs"), which).record for which in ("1", "2"))
+    assert student["data"] == {**taught["data"], "name": student["data"]["name"]}
+
+
+def test_other_images_bring_their_own_size_along(ltkd, empty):
+    write_images(empty / "one")
+    write_images(empty / "two")
+    (empty / "two/train/dog/0.png").unlink()
+    assert ltkd("teach", "--data", "one", "--image-size", "8", *TINY).code == 0
+    said = ltkd("export-logits", "--data", "two", "--views", "1", "--force")
+    assert "other images" in said.err
+    (path,) = Path("runs").glob("*/*.h5")
+    assert Cache.open(path).attributes["data_spec"]["image_size"] == 16
+
+
+def test_images_are_found_when_the_folder_of_the_work_is_renamed(ltkd, empty, monkeypatch):
+    write_images(empty / "images")
+    (empty / "work").mkdir()
+    monkeypatch.chdir("work")
+    assert ltkd("teach", "--data", "../images", *TINY).code == 0
+    (empty / "work").rename(empty / "play")
+    monkeypatch.chdir(empty / "play")
+    assert ltkd("eval").code == 0
 
 
 def test_a_hint_of_rebalance_says_where_they_lie(moved, ltkd):

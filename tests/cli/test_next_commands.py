@@ -39,12 +39,19 @@ def test_after_a_cache_that_was_there_it_names_that_one(ltkd, two_teachers):
     assert again == f"next: ltkd distill --method bkd --cache {path}"
 
 
+def test_after_a_cache_in_another_folder_of_runs_the_student_lands_there(ltkd, empty):
+    assert ltkd("teach", *TINY, "--runs", "mine").code == 0
+    said = last(ltkd("export-logits", "--views", 1, "--runs", "mine"))
+    (path,) = Path("mine").glob("*/*.h5")
+    assert said == f"next: ltkd distill --method bkd --cache {path} --runs mine"
+
+
 @pytest.mark.parametrize(
     ("teacher", "following"),
     [
         (("--method", "balanced-softmax"), "--method dive"),
         (("--head", "cosine:20"), "--method cbd"),
-        (("--classes", "tail"), "--method lfme, with a --cache for each expert"),
+        (("--classes", "tail"), "--method lfme  # with a --cache for each expert"),
         (("--method", "ldam"), "--method cbd"),
     ],
     ids=str,

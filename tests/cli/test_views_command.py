@@ -1,11 +1,13 @@
 """`ltkd views`: a picture of what a policy does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from ltkd_cli.console.contact_sheet import GAP, LABELS, LINE, choose_rows
+from ltkd_cli.console.contact_sheet import GAP, LABELS, LINE, choose_rows, class_of
 from ltkd_cli.data import DataSpec, load
 from ltkd_cli.views.policy import Policy, render
 
@@ -49,6 +51,16 @@ def test_any_policy_can_be_drawn(ltkd, here, policy, name):
     said = ltkd("views", "--policy", policy, "--out", name, "--images", 2, "--views", 3)
     assert said.code == 0
     assert pixels_of(here / name).shape[1] > 3 * 96
+
+
+def test_a_class_whose_name_the_font_lacks_is_called_by_its_number():
+    train = load(DataSpec()).train
+    names = ("cat", "Straße", "a b", "猫", *train.class_names[4:])
+    labelled = replace(train, class_names=names)
+    pen = ImageDraw.Draw(Image.new("RGB", (8, 8)))
+    pen.font = ImageFont.load_default(13)
+    rows = [int((train.labels == label).nonzero()[0]) for label in range(4)]
+    assert [class_of(pen, labelled, row) for row in rows] == ["cat", "class 1", "a b", "class 3"]
 
 
 def test_draws_the_image_sets_own_policy_by_default(ltkd, here):

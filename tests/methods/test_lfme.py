@@ -192,9 +192,9 @@ def test_experts_are_followed_fully_while_the_student_is_wrong(make_task, make_b
     task = with_experts(make_task(COUNTS))
     _, batch = make_batch(task, 30)
     wrong = {"logits": -perfect(task, batch)["logits"]}
-    method = MultipleExperts(task)
+    adaptive, full = MultipleExperts(task), MultipleExperts(task, adaptive=False)
     torch.testing.assert_close(
-        experts_term(method, wrong, batch), experts_term(method, wrong, batch)
+        experts_term(adaptive, wrong, batch), experts_term(full, wrong, batch)
     )
 
 

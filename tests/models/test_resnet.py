@@ -96,6 +96,57 @@ def test_trains_on_a_batch_of_two():
     assert not torch.equal(resnet.backbone.norm.running_mean, before)
 
 
+def as_published(weights, images, blocks, convolve):
+    """Features [B, D] of the published network, from its weights by name, with running statistics.
+
+    Two 3x3 convolutions a block, each normalised, the first followed by a ReLU; the shortcut is
+    added, and a ReLU ends the block. The first block of stages 2 and 3 halves the image.
+    """
+
+    def normalised(maps, name):
+        mean, variance, scale, shift = (
+            weights[f"{name}.{part}"][:, None, None]
+            for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (maps - mean) / (variance + 1e-5) ** 0.5 * scale + shift
+
+    def shortcut(maps, name, halved):
+        if not halved:
+            return maps
+        if convolve:
+            shrunk = F.conv2d(maps, weights[f"{name}.0.weight"], stride=2)
+            return normalised(shrunk, f"{name}.1")
+        zeros = torch.zeros_like(maps[:, : maps.shape[1] // 2, ::2, ::2])
+        return torch.cat([zeros, maps[:, :, ::2, ::2], zeros], 1)
+
+    maps = normalised(F.conv2d(images, weights["conv.weight"], padding=1), "norm").clamp(min=0)
+    for stage in range(3):
+        for block in range(blocks):
+            name, halved = f"stages.{stage}.{block}", stage > 0 and block == 0
+            kernel = weights[f"{name}.conv1.weight"]
+            inner = F.conv2d(maps, kernel, stride=1 + halved, padding=1)
+            inner = normalised(inner, f"{name}.norm1").clamp(min=0)
+            inner = F.conv2d(inner, weights[f"{name}.conv2.weight"], padding=1)
+            inner = normalised(inner, f"{name}.norm2")
+            maps = (inner + shortcut(maps, f"{name}.shortcut", halved)).clamp(min=0)
+    return maps.mean((2, 3))
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet20", "resnet20-conv"])
+def test_features_are_those_of_the_published_network(name):
+    layers = network(name).backbone.double().eval()
+    for module in layers.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # fresh ones change nothing
+            for tensor in (module.running_var, module.weight):
+                tensor.data.uniform_(0.5, 1.5)
+            for tensor in (module.running_mean, module.bias):
+                tensor.data.normal_(0, 0.2)
+    images = torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    blocks = 1 if name == "resnet8" else 3
+    expected = as_published(layers.state_dict(), images, blocks, name.endswith("-conv"))
+    torch.testing.assert_close(layers(images), expected)
+
+
 def test_channels_last_changes_no_result():
     resnet = network("resnet8").double().eval()
     images = torch.rand(2, 3, 16, 16, dtype=torch.float64)

@@ -1,0 +1,47 @@
+"""Which images a command is about: those of a run or cache, where they lie now, or others."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..data import DataSpec, find, has_files, load
+from ..data.filedata import training_listing
+from ..errors import LtkdError
+from .settings import PATHS, moved, with_images
+
+
+def chosen(spec: DataSpec, known: Mapping[str, Any], given: dict[str, Any]) -> DataSpec:
+    """The images of a run or cache with the `given` fields in place of those of its `spec`.
+
+    `known` are its `class_names` and `class_counts`. Images in another place whose training set
+    has these are taken to be the same, and keep the other fields; others bring their own
+    defaults along. What they are is checked where they are used.
+    """
+    place = {name: value for name, value in given.items() if name in PATHS}
+    rest = {name: value for name, value in given.items() if name not in PATHS}
+    there = dataclasses.replace(moved(spec, place), **rest)
+    if "data" not in place or there.data == spec.data:
+        return with_images(spec, given)
+    return (
+        there
+        if _has(there, known["class_names"], known["class_counts"])
+        else (with_images(spec, given))
+    )
+
+
+def _has(spec: DataSpec, names: Sequence[str], counts: Sequence[int]) -> bool:
+    """Whether the training images that `spec` describes are so many of these classes."""
+    try:
+        if has_files(spec):
+            listing = training_listing(find(spec))
+            found = listing.class_names, np.bincount(listing.labels, minlength=len(names)).tolist()
+        else:
+            train = load(spec).train
+            found = train.class_names, train.class_counts()
+    except LtkdError:
+        return False
+    return (list(found[0]), found[1]) == (list(names), list(counts))
