@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .data.groups import GROUP_NAMES, Groups
+from .data.groups import Groups
 from .errors import CheckpointError, DataError, DataMismatch, command
 from .files import write_atomically
-from .splits import SPLITS
+from .splits import GROUP_NAMES, SPLITS
 
 CONFIDENCE = 0.95
 """Of every interval."""

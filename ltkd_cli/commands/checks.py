@@ -1,4 +1,4 @@
-"""Whether images are those that a run knows, and what a test set cannot show."""
+"""What commands refuse or warn of in images, views, and a teacher's scores and classes."""
 
 from __future__ import annotations
 

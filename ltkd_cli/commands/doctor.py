@@ -14,9 +14,10 @@ from ..data.contents import Progress
 from ..data.failures import Failure, name_some
 from ..data.filedata import long_tailed, own_size
 from ..data.files import EncodedImages, Listing
-from ..data.groups import GROUP_NAMES, Groups, group_classes
+from ..data.groups import Groups, group_classes
 from ..data.inspection import DEEP, GREY, Inspected, inspect
 from ..metrics import wilson
+from ..splits import GROUP_NAMES
 
 FEW_TRAINING = 5
 """Fewer training images than this are near to none: no view of them shows the class's variety."""

@@ -28,7 +28,7 @@ from ..views.policy import Policy
 from .caches import open_cache, teach_again
 from .checks import check_classes, how_kept
 from .identity import draw_of, setting_of
-from .rebalance_options import stage_in_words
+from .rebalance_options import changed_in_words, stage_in_words
 from .settings import PATHS, Settings, moved
 
 IMAGES = ("test", "validation")
@@ -335,11 +335,7 @@ def compare_images(scored: list[Scored]) -> Iterator[Warned]:
 
 def _method_in_words(run: Run, settings: Settings) -> str:
     defaults = {option.name: option.default for option in options(find(settings.method))}
-    changed = [
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in settings.options.items()
-        if defaults.get(name) != value
-    ]
+    changed = changed_in_words(settings.options, defaults)
     stages = [stage_in_words(stage) for stage in run.record.get("rebalanced", [])]
     expert = [] if settings.classes == "all" else [f"({settings.classes} classes only)"]
     return " + ".join([" ".join([settings.method, *changed, *expert]), *stages])

@@ -28,10 +28,10 @@ from ..inference import evaluate, export
 from ..runs import Run
 from ..training.interrupts import stop_requests
 from ..views.policy import Policy
-from .cache_record import about_images
 from .checks import check_classes, how_kept, refuse_chance
 from .identity import setting_of
 from .images import chosen
+from .provenance import about_images
 from .settings import DEFAULT_VIEWS, MAX_VIEWS, Settings
 
 MAX_SLUG = 40

@@ -19,7 +19,6 @@ from ..inference import evaluate
 from ..outputs import Outputs
 from ..runs import Run
 from ..views.policy import Policy
-from .cache_record import about_images
 from .checks import check_classes, how_kept, refuse_chance
 from .export import (
     ExportSettings,
@@ -31,6 +30,7 @@ from .export import (
 )
 from .identity import setting_of
 from .images import chosen
+from .provenance import about_images
 from .settings import Settings
 
 SAME = {"train": "training images", "class_names": "classes", "groups": "head, medium and tail"}

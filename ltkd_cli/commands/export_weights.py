@@ -17,7 +17,6 @@ from ..inference import evaluate
 from ..metrics import Scores
 from ..models.weights import Weights, fetch, read, whole_network
 from ..views.policy import Policy
-from .cache_record import about_images
 from .caches import UNKNOWN
 from .checks import how_kept, refuse_chance
 from .export import (
@@ -29,6 +28,7 @@ from .export import (
     write,
 )
 from .initial import introduce
+from .provenance import about_images
 from .settings import with_images
 
 MAX_NAME = 60

@@ -18,7 +18,6 @@ from ..events import Event, Exported, ImportBegins, Note, TeacherScored, Warned
 from ..files import sha256_of
 from ..metrics import Scores, score
 from ..views.policy import Policy
-from .cache_record import about_images
 from .caches import UNKNOWN
 from .checks import how_kept, refuse_chance
 from .export import ExportSettings, check_settings, check_target, fill, is_there, layout_of
@@ -33,6 +32,7 @@ from .outputs_file import (
     check_rows,
     open_outputs,
 )
+from .provenance import about_images
 from .settings import with_images
 
 

@@ -1,4 +1,4 @@
-"""What run.json says of where a run comes from: machine, images, teachers."""
+"""What run.json and caches say of where they come from: machine, images, teachers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import torch
 
 from .. import __version__, devices
 from ..cache import Cache
-from ..data import Data
+from ..data import Data, ImageSet
+from ..views.policy import VIEW_VERSION, Policy
 from . import caches as teacher_caches
 
 SETTING = ("teacher_setting", "policy", "view_version", "autocast")
@@ -47,6 +48,24 @@ def data_record(data: Data) -> dict[str, Any]:
         "class_names": list(data.train.class_names),
         "class_counts": data.train.class_counts(),
         "groups": dataclasses.asdict(data.groups),
+    }
+
+
+def about_images(data: Data, policy: Policy, scored: ImageSet) -> dict[str, Any]:
+    """Attributes of a cache; `scored` are the images that the teacher's scores are of."""
+    return {
+        "image_set": data.name,
+        "fingerprint": data.train.fingerprint,
+        "class_names": list(data.train.class_names),
+        "class_counts": data.train.class_counts(),
+        "data_spec": dataclasses.asdict(data.spec),
+        "groups": dataclasses.asdict(data.groups),
+        "test_split": scored.split,
+        "test_fingerprint": scored.fingerprint,
+        "policy": policy.as_json(),
+        "view_policy": policy.name,
+        "view_seed": policy.seed,
+        "view_version": VIEW_VERSION,
     }
 
 

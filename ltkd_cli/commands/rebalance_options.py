@@ -49,12 +49,16 @@ class Rebalancing:
 def stage_in_words(stage: dict[str, Any]) -> str:
     """A strategy in run.json, with the options that are not the defaults."""
     defaults = Rebalancing(stage["how"]).options()
-    changed = [
+    return " ".join([stage["how"], *changed_in_words(stage["options"], defaults)])
+
+
+def changed_in_words(values: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
+    """`NAME=VALUE` for every option that is not its default."""
+    return [
         f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in stage["options"].items()
+        for name, value in values.items()
         if value != defaults.get(name)
     ]
-    return " ".join([stage["how"], *changed])
 
 
 def check(asked: Rebalancing) -> None:

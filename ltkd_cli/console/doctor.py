@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from ..commands.doctor import Examined
-from ..data.groups import GROUP_NAMES
+from ..splits import GROUP_NAMES
 from . import terminal as console
 
 

@@ -6,9 +6,9 @@ import warnings
 from pathlib import Path
 
 from ..data import Data
-from ..data.groups import GROUP_NAMES
 from ..data.longtail import gini, imbalance_factor
 from ..errors import UsageError, printable
+from ..splits import GROUP_NAMES
 
 MAX_NAMED = 30
 """Classes whose names fit below the bars."""

@@ -7,7 +7,7 @@ from . import terminal
 
 
 def begins(event: RebalancingBegins) -> None:
-    """A warning where choices are made on images that were trained on."""
+    """What is trained, and the images that choices are made on; a warning if trained on before."""
     name, images = event.run, f"{event.validation_images:,}"
     if event.retraining is not None:
         terminal.note(f"{name}: {event.strategy} on {_training(event, event.retraining)}")

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..cache.difference import ABSENT, differences
 from ..commands.evaluate import Evaluation, Scored, by_setting
-from ..data.groups import GROUP_NAMES
 from ..metrics import accuracy_over_seeds
+from ..splits import GROUP_NAMES
 from . import terminal as console
 
 MEASURES = ("balanced_accuracy", "macro_f1", "nll", "ece")

@@ -1,12 +1,11 @@
-"""Long-tailed class counts, and the head, medium and tail groups they form."""
+"""The head, medium and tail groups that class counts form."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..splits import GROUP_ALIASES as GROUP_ALIASES
-from ..splits import GROUP_NAMES as GROUP_NAMES
+from ..splits import GROUP_NAMES
 
 MORE_THAN_HEAD = 100
 """A class with more training images than this is a head class (Kang et al., ICLR 2020)."""

@@ -77,7 +77,7 @@ def long_tail_counts(largest: int, classes: int, imbalance: float, kind: str = "
 
 
 def choose_rows(labels: NDArray[np.int64], counts: Sequence[int], seed: int) -> NDArray[np.int64]:
-    """Rows of a balanced set [N] that form its long-tailed subset, class after class.
+    """Rows of a set with `labels` [N], `counts` [C] of each class, class after class.
 
     Draws from NumPy's legacy generator in class order, so `seed` 0 gives exactly the
     CIFAR-LT subsets of Cao et al. (arXiv:1906.07413).

@@ -7,8 +7,8 @@ from typing import Annotated, cast
 import torch
 from torch import Tensor, nn
 
-from ..data.groups import GROUP_NAMES
 from ..outputs import Outputs
+from ..splits import GROUP_NAMES
 from .contract import Batch, Method, Task
 from .losses import cross_entropy, divergence, not_negative, positive
 

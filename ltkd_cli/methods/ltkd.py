@@ -8,8 +8,9 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from ..data.groups import GROUP_NAMES, group_classes
+from ..data.groups import group_classes
 from ..outputs import Outputs
+from ..splits import GROUP_NAMES
 from .contract import BOTH_LABELS, Batch, Method, Task
 from .losses import cross_entropy, not_negative, positive, relative_entropy
 

@@ -29,8 +29,6 @@ class Retraining:
     """Its learning rate holds still within an epoch, as in the code of all sources."""
     first_epoch: int = 0
     """Where the first epoch stands on the schedule: 1 where the source steps it beforehand."""
-    drop_last: bool = False
-    """Whether the last batch of an epoch is left out where it is not full."""
     moving_statistics: bool = False
     """Whether batch normalisation takes up the statistics of the images that are drawn.
 
@@ -50,20 +48,22 @@ class Retraining:
 
 
 KANG = Retraining(
-    Recipe(epochs=10, batch_size=512, learning_rate=0.2, weight_decay=5e-4, schedule="cosine"),
+    Recipe(
+        epochs=10, batch_size=512, learning_rate=0.2, weight_decay=5e-4, schedule="cosine",
+        drop_last=True,
+    ),
     first_epoch=1,
-    drop_last=True,
     moving_statistics=True,
-)
+)  # fmt: skip
 """cRT on ImageNet-LT (Kang et al., ICLR 2020, their code); LWS is the same with 5 epochs."""
 
 BAG_OF_TRICKS = Retraining(
     Recipe(
         epochs=30, batch_size=128, learning_rate=0.1, weight_decay=5e-4, nesterov=True,
         milestones=(1 / 3, 2 / 3), decay=0.1, warmup_epochs=5, warmup_start=1 / 3,
+        drop_last=True,
     ),
     first_epoch=1,
-    drop_last=True,
     moving_statistics=True,
 )  # fmt: skip
 """cRT and LWS on CIFAR-LT in the code of Zhang et al., "Bag of Tricks for Long-Tailed Visual
@@ -94,7 +94,8 @@ at 10 from 0.2 to 0 and 0.1."""
 
 
 def _fast(source: Retraining) -> Retraining:
-    return replace(source, drop_last=False, moving_statistics=False)
+    recipe = replace(source.recipe, drop_last=False)
+    return replace(source, recipe=recipe, moving_statistics=False)
 
 
 _LWS = replace(KANG, recipe=replace(KANG.recipe, epochs=5))

@@ -18,7 +18,7 @@ from ..errors import Diverged, command
 from ..events import Retrained
 from ..models.head import CosineHead, Head
 from ..training.features import FeatureSource
-from ..training.sampling import draw_epoch
+from ..training.sampling import batches_of, draw_epoch, whole_batches
 from .recipes import Retraining
 
 
@@ -147,12 +147,16 @@ def _fit(
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
     )
+    size = recipe.batch_size
     limit = None if source.views is None else torch.full_like(labels, source.views)
     for epoch in range(recipe.epochs):
         for group in optimizer.param_groups:
             group["lr"] = group["share"] * how.learning_rate_in(epoch)
         drawn = draw_epoch(labels, "class-balanced", seed, epoch, limit)
-        for part in _batches(len(labels), recipe.batch_size, drop_last=how.drop_last):
+        if recipe.drop_last:
+            drawn = whole_batches(drawn, size)
+        for begin in range(0, batches_of(len(drawn.rows), size) * size, size):
+            part = slice(begin, begin + size)
             rows, views = drawn.rows[part], drawn.views[part]
             logits = logits_of(source.of(rows, views).to(device))
             optimizer.zero_grad()
@@ -165,15 +169,3 @@ def _fit(
             "The classifier did not stay finite on the features of this network.",
             command("rebalance", "--strategy", "logit-adjust"),
         )
-
-
-def _batches(rows: int, size: int, *, drop_last: bool) -> list[slice]:
-    """Parts of an epoch of `rows` draws; the last is dropped where that is asked for, or one image.
-
-    A single image has no batch statistics. Where there is but one part, it stays.
-    """
-    parts = [slice(begin, begin + size) for begin in range(0, rows, size)]
-    left = rows % size
-    if len(parts) > 1 and left and (drop_last or left == 1):
-        parts.pop()
-    return parts

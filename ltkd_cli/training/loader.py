@@ -29,7 +29,7 @@ _BATCHES_AHEAD = 4  # gathered while the network works, where images stay on the
 class Loader:
     """Training data for a device: pixels, labels and the teachers' outputs.
 
-    Where images and outputs are kept on the device, no batch touches the host.
+    Where images and outputs are kept on the device, the host sends only the numbers of a view.
     """
 
     image_set: ImageSet

@@ -15,7 +15,7 @@ from ..files import in_bytes
 
 CHOICES = ("auto", "always", "never")
 
-AUTO, ALWAYS, NEVER = CHOICES
+AUTO, ALWAYS, _ = CHOICES
 
 
 def decide(

@@ -204,7 +204,7 @@ def sizes_of_batches(rows, size, *, drop_last):
         asked.append(len(rows))
         return torch.zeros(len(rows), WIDTH)
 
-    how = Retraining(replace(ONE_STEP, epochs=2, batch_size=size), drop_last=drop_last)
+    how = Retraining(replace(ONE_STEP, epochs=2, batch_size=size, drop_last=drop_last))
     source = FeatureSource(torch.arange(rows) % 2, None, of)
     events = list(retrain(torch.nn.Linear(WIDTH, 2), source, how, seed=0))
     assert len(events) == len(asked)
