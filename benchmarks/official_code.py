@@ -11,7 +11,8 @@ random numbers, a run in several parts sees other orders than one in a piece.
 
 The script runs as it is. What is put in its place lies around it:
 
-- `.cuda()` and a device's number leave tensors and networks where they are.
+- `.cuda()` and a device's number leave tensors and networks where they are, and the GPU's type of
+  float tensors is the processor's.
 - The files of FILES pass for those of CIFAR-10, whose MD5 sums they cannot have.
 - What is written for TensorBoard is dropped.
 - A checkpoint replaces the one before it only when it is whole.
@@ -109,6 +110,7 @@ def surround(precision: str, compiled: bool) -> None:
     torch.Tensor.cuda = stay  # type: ignore[method-assign]
     nn.Module.cuda = stay  # type: ignore[method-assign]
     torch.cuda.set_device = lambda device: None  # type: ignore[assignment]
+    torch.cuda.FloatTensor = torch.FloatTensor  # type: ignore[misc]
 
     def surrounded(network: nn.Module) -> nn.Module:
         return Surrounded(network, precision, compiled)

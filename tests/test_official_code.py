@@ -37,6 +37,7 @@ test = datasets.CIFAR10("./data", train=False, download=True, transform=transfor
 images, labels = zip(*test)
 model = torch.nn.DataParallel(nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))).cuda()
 start, best = 0, 0
+assert torch.cuda.FloatTensor([1.0, 2.0]).device.type == "cpu"
 if args.resume:
     checkpoint = torch.load(args.resume, map_location="cuda:0")
     start, best = checkpoint["epoch"], checkpoint["best"].to(0)

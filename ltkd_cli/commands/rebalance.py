@@ -321,7 +321,7 @@ def _write(
             parents=[_parent(parent), *parent.record["parents"]],
             rebalanced=[*parent.record.get("rebalanced", []), stage],
             weights_sha256=models.weights_sha256(run.weights),
-            parameters=models.describe(network).parameters,
+            parameters=models.parameter_count(network),
             train_images=len(data.train.labels),
             scores=scores.as_dict(),
             seconds=round(time.perf_counter() - began, 2),

@@ -320,7 +320,7 @@ def _finish(run: Run, prepared: Prepared, training: Training, keeper: _Keeper) -
         status="done",
         data=data_record(data),
         weights_sha256=models.weights_sha256(run.weights),
-        parameters=models.describe(network).parameters,
+        parameters=models.parameter_count(network),
         train_images=len(data.train.labels if rows is None else rows),
         scores=scores.as_dict(),
         validation_scores=held_out,

@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
 import torch
@@ -80,17 +80,6 @@ class Network(nn.Module):
         return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
-@dataclass(frozen=True)
-class Description:
-    """What tables show of a network."""
-
-    name: str
-    parameters: int
-    """Numbers in all weights, the head, the projection and what is frozen included."""
-    width: int
-    """D of its features."""
-
-
 def build(spec: ModelSpec, seed: int, *, download: bool = True) -> Network:
     """A network with new weights, the same for the same spec and seed on every call.
 
@@ -131,10 +120,9 @@ def backbone_of(spec: ModelSpec) -> Backbone:
         return _backbone(spec, download=False)
 
 
-def describe(network: Network) -> Description:
-    """Size and feature width of a network."""
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Description(network.spec.name, parameters, network.width)
+def parameter_count(network: Network) -> int:
+    """Numbers in all weights, the head, the projection and what is frozen included."""
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _backbone(spec: ModelSpec, *, download: bool) -> Backbone:

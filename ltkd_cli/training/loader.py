@@ -15,6 +15,7 @@ from ..cache import Cache
 from ..data import ImageSet
 from ..methods.contract import Batch, Partners
 from ..outputs import Outputs
+from ..views.draws import send
 from ..views.policy import Mixed, Policy, finish, render, to_float, view
 from ..views.reader import Reader, Request
 from ..views.steps.simclr_jitter import jitter
@@ -158,9 +159,7 @@ class Loader:
         return torch.stack(counts).amin(0)
 
     def _to_device(self, values: Tensor) -> Tensor:
-        if self.device.type == "cuda" and values.device.type == "cpu":
-            return values.pin_memory().to(self.device, non_blocking=True)
-        return values.to(self.device)
+        return send(values, self.device)
 
 
 def open_loader(

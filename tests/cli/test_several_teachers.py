@@ -67,7 +67,7 @@ def test_cbd_learns_from_two_kinds_of_teachers_through_a_projection_that_stays(e
     student = load(empty / "runs/student/model.safetensors")
     assert student.spec.projection == student.width == 128
     assert student.spec.head == "cosine:20"
-    assert models.describe(student).parameters == record_of("student")["parameters"]
+    assert models.parameter_count(student) == record_of("student")["parameters"]
 
 
 def test_cbd_says_so_where_the_teacher_ends_in_another_layer(empty, capsys):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ltkd_cli.errors import UsageError
-from ltkd_cli.models import ModelSpec, build, describe
+from ltkd_cli.models import ModelSpec, build, parameter_count
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -71,11 +71,10 @@ def test_building_leaves_the_global_generators_alone():
     assert states() == before
 
 
-def test_description_counts_parameters_and_width():
-    description = describe(build(spec(projection=32), seed=0))
-    assert description.name == "resnet8"
-    assert description.parameters == 75_290 - 650 + (64 * 32 + 32) + (32 * 10 + 10)
-    assert description.width == 32
+def test_a_projection_is_counted_and_is_the_width():
+    network = build(spec(projection=32), seed=0)
+    assert parameter_count(network) == 75_290 - 650 + (64 * 32 + 32) + (32 * 10 + 10)
+    assert network.width == 32
 
 
 def test_spec_survives_a_dictionary():

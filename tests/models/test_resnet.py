@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ltkd_cli.models import ModelSpec, build, describe, names
+from ltkd_cli.models import ModelSpec, build, names, parameter_count
 from ltkd_cli.models.resnet import _PaddedShortcut
 
 HALF = (0.5, 0.5, 0.5)
@@ -36,7 +36,7 @@ def network(name, classes=10):
     ],
 )
 def test_has_as_many_parameters_as_published(name, classes, parameters):
-    assert describe(network(name, classes)).parameters == parameters
+    assert parameter_count(network(name, classes)) == parameters
 
 
 def test_every_name_has_its_published_size_tested():
