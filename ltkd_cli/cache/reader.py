@@ -271,8 +271,12 @@ def _choice(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def _absent(path: Path) -> CacheError:
     caches = [each.name for each in path.parent.glob("*.h5")]
     near = get_close_matches(path.name, caches, 1)
-    hint: Hint = f"{path.with_name(near[0])}, which exists" if near else ""
-    return CacheError(f"There is no cache {path}.", hint or export_unread(path))
+    hint: Hint = command("export-logits", "--output", path)
+    if near:
+        hint = f"{path.with_name(near[0])}, which exists"
+    elif (path.parent / "run.json").is_file():
+        hint = export_unread(path)
+    return CacheError(f"There is no cache {path}.", hint)
 
 
 def _unfinished(path: Path) -> CacheError:

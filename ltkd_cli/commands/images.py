@@ -21,16 +21,13 @@ def chosen(spec: DataSpec, known: Mapping[str, Any], given: dict[str, Any]) -> D
     has these are taken to be the same, and keep the other fields; others bring their own
     defaults along. What they are is checked where they are used.
     """
+    asked = with_images(spec, given)
+    if asked.data == spec.data:
+        return asked
     place = {name: value for name, value in given.items() if name in PATHS}
     rest = {name: value for name, value in given.items() if name not in PATHS}
     there = dataclasses.replace(moved(spec, place), **rest)
-    if "data" not in place or there.data == spec.data:
-        return with_images(spec, given)
-    return (
-        there
-        if _has(there, known["class_names"], known["class_counts"])
-        else (with_images(spec, given))
-    )
+    return there if _has(there, known["class_names"], known["class_counts"]) else asked
 
 
 def _has(spec: DataSpec, names: Sequence[str], counts: Sequence[int]) -> bool:

@@ -85,11 +85,7 @@ def prepare(
     sources = yield from _sources(root, kind, given, method)
     if method.needs:
         yield from teacher_caches.refuse_no_better_than_chance(sources, method, force)
-    images = given.get("data", {})
-    spec = with_images(DataSpec(), images)
-    if sources:
-        first = sources[0]
-        spec = chosen(teacher_caches.data_spec_of(first), first.attributes, images)
+    spec = _images(sources, given.get("data", {}))
     preset = given.get("recipe_name") or initial.preset(spec.data, freeze)
     recipe = resolve_recipe(preset, given.get("recipe", {}))
     views, view_seed = given.get("views", ""), 0
@@ -119,6 +115,13 @@ def prepare(
     yield from teacher_caches.introduce(prepared.caches, method)
     yield from warn_of_images(prepared.data)
     return prepared
+
+
+def _images(sources: tuple[Cache, ...], given: dict[str, Any]) -> DataSpec:
+    """The images of the first cache, where there is one, with what was given of them."""
+    if not sources:
+        return with_images(DataSpec(), given)
+    return chosen(teacher_caches.data_spec_of(sources[0]), sources[0].attributes, given)
 
 
 def reopen(settings: Settings, progress: Progress | None = None) -> Prepared:
