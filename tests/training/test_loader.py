@@ -11,6 +11,7 @@ from small_training import CPU
 from ltkd_cli.cache import Cache, CacheWriter, Layout
 from ltkd_cli.errors import CacheDamaged
 from ltkd_cli.training.loader import bytes_to_keep, open_loader
+from ltkd_cli.training.recipe import Recipe
 from ltkd_cli.views.policy import Policy, render, to_float, view
 from ltkd_cli.views.steps.simclr_jitter import jitter
 
@@ -95,6 +96,25 @@ def test_progress_runs_from_zero_towards_one_over_all_epochs(digits):
     shares = [float(b.progress) for _, b in loader.batches(sampled, 64, 0, epoch=1, epochs=2)]
     assert shares[0] == 0.5
     assert 0.9 < shares[-1] < 1
+
+
+@pytest.mark.parametrize(
+    ("share", "epoch", "epochs"), [(0.8, 160, 200), (0.795, 159, 200), (0.8, 24, 30), (0.1, 9, 90)]
+)
+@pytest.mark.parametrize("batch_size", [7, 64])
+def test_a_share_of_the_training_has_passed_with_the_first_batch_of_its_epoch(
+    digits, share, epoch, epochs, batch_size
+):
+    loader = opened(digits)
+    sampled = loader.sample_epoch("instance", 0, 0)
+    before, after = (
+        [float(batch.progress) for _, batch in loader.batches(sampled, batch_size, 0, each, epochs)]
+        for each in (epoch - 1, epoch)
+    )
+    assert before[-1] < share <= after[0]
+    recipe = Recipe(epochs=epochs, milestones=(share,), decay=0.1, warmup_epochs=0)
+    rates = [recipe.learning_rate_at(each) for each in (epoch - 0.01, epoch)]
+    assert rates[1] == pytest.approx(0.1 * rates[0])
 
 
 @pytest.mark.parametrize("sampler", ["instance", "class-balanced"])
