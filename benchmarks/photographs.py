@@ -85,7 +85,7 @@ def story(here: Path, store: str, arguments: argparse.Namespace) -> dict[str, An
     return {
         "waiting": waiting(runs),
         "bytes of the store": sum(
-            path.stat().st_size for path in (here / f"decoded-{store}").glob("*.photos")
+            path.stat().st_size for path in (here / f"decoded-{store}").glob("*.images")
         ),
         "teacher weights": teacher["weights_sha256"],
         "student weights": student["weights_sha256"],

@@ -182,13 +182,13 @@ def expanded(path: str | Path) -> Path:
 def without_parents(path: Path) -> Path:
     """The absolute path without `..`, so that it holds when the current folder is renamed.
 
-    Links are kept, but for those that `..` leads out of.
+    Links are kept, unless `..` leads out of one: then all are followed.
     """
     plain = Path(os.path.normpath(path.absolute()))
     try:
         return plain if plain.samefile(path) else path.resolve()
     except OSError:
-        return path.absolute()
+        return path.resolve()
 
 
 def in_bytes(size: int) -> str:

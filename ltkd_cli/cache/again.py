@@ -28,7 +28,7 @@ def export_again(
     the old one does or not. What a run keeps of a frozen backbone is to be removed instead.
     """
     if attributes.get("run"):
-        return f"rm -- {quote(str(path))}  # it is computed again"
+        return f"rm -- {quote(str(path))}"
     given = [*_teacher(path, attributes, features)]
     if not attributes.get("teacher_outputs"):
         given += _views(attributes, layout)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import command
+from ..files import in_bytes
 from . import foreign, options, weights
 from .config import configurable
 from .help import Command, Group
@@ -104,7 +105,7 @@ def export_logits(
         path = weights.export(source, images, settings)
     else:
         path = _export(runs, run or [], images, settings)
-    console.result(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
+    console.result(f"{path}: {in_bytes(path.stat().st_size)}")
     _print_next(path, runs)
 
 

@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import runs
 from ..cache import Cache
 from ..data import Data, DataSpec
-from ..errors import CacheError, CacheMismatch, Command, command
+from ..errors import CacheError, CacheMismatch, Command, RunError, command
 from ..events import CacheContents, Event, TeacherFound, Warned
 from ..methods.contract import Method, Teacher
-from ..methods.finding import name_of
+from ..methods.finding import find, name_of
 from ..records import Invalid, checked, parse_json
-from ..runs.folder import CONFIG
+from ..runs import Run
 from ..runs.record import AccuracyRecord, GroupsRecord
 from ..splits import SPLITS
 from ..views.policy import POLICIES, VIEW_VERSION, Policy
@@ -246,15 +247,25 @@ def _warnings(cache: Cache, method: type[Method]) -> Iterator[Event]:
         yield Warned(
             f"The source of {name} ends its teacher in a {method.head} layer; that of "
             f"{cache.path} ends in a {head} one.",
-            teach_again(cache.path, "--head", method.head, remark="for such a teacher"),
+            _teach_with_head(cache.path, method.head),
         )
 
 
-def teach_again(path: Path, *more: str, remark: str) -> Command:
-    """The command that trains the teacher of a cache in its run's folder with other options."""
-    config = path.parent / CONFIG
-    same = ("--config", config) if config.is_file() else ()
-    return command("teach", *same, *more, remark=remark)
+def _teach_with_head(path: Path, head: str) -> Command:
+    """The command that trains the teacher of a cache with another head."""
+    run = taught_in(path.parent)
+    own = run is None or find(run.settings["method"]).head_is_given  # whose loss needs its head
+    same = () if run is None or own else ("--config", run.config)
+    return command("teach", *same, "--head", head, remark="for such a teacher")
+
+
+def taught_in(folder: Path) -> Run | None:
+    """The run of `teach` in a folder whose config.toml repeats it; None where there is none."""
+    try:
+        run = runs.read(folder)
+    except RunError:
+        return None
+    return run if run.kind == "teach" and run.config.is_file() else None
 
 
 def refuse_no_better_than_chance(

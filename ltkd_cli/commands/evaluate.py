@@ -25,7 +25,7 @@ from ..runs import Run
 from ..runs.record import ScoresRecord
 from ..splits import GROUP_ALIASES, SPLITS
 from ..views.policy import Policy
-from .caches import open_cache, teach_again
+from .caches import open_cache, taught_in
 from .checks import check_classes, how_kept
 from .identity import draw_of, setting_of
 from .rebalance_options import changed_in_words, stage_in_words
@@ -260,12 +260,13 @@ def _images(run: Run, data: Data, split: str) -> ImageSet:
     if split == "test":
         return data.test
     if data.validation is None:
-        own, caches = run.kind == "teach", run.settings.get("caches")
-        source = run.config if own or not caches else Path(caches[0])
-        remark = "for a run that does" if own else "whose students do, too"
+        caches = run.settings.get("caches")
+        teacher = taught_in(Path(caches[0]).parent if caches else run.path)
+        same = ("--config", teacher.config) if teacher else ()
+        remark = "for a run that does" if run.kind == "teach" else "whose students do, too"
         raise UsageError(
             f"{run.name} held no images out for validation.",
-            teach_again(source, "--validation", "20", remark=remark),
+            command("teach", *same, "--validation", "20", remark=remark),
         )
     return data.validation
 

@@ -98,7 +98,7 @@ def _is_complete(path: Path, layout: Layout, attributes: dict[str, Any]) -> bool
     try:
         return is_there(path, layout, attributes)
     except CacheMismatch as error:
-        remove = f"rm -- {quote(str(path))}  # it is computed again"
+        remove = f"rm -- {quote(str(path))}"
         raise CacheMismatch(error.problem, remove) from None
 
 

@@ -26,8 +26,9 @@ def chosen(spec: DataSpec, known: Mapping[str, Any], given: dict[str, Any]) -> D
         return asked
     place = {name: value for name, value in given.items() if name in PATHS}
     rest = {name: value for name, value in given.items() if name not in PATHS}
-    there = dataclasses.replace(moved(spec, place), **rest)
-    return there if _has(there, known["class_names"], known["class_counts"]) else asked
+    there = moved(spec, place)
+    same = _has(there, known["class_names"], known["class_counts"])
+    return dataclasses.replace(there, **rest) if same else asked
 
 
 def _has(spec: DataSpec, names: Sequence[str], counts: Sequence[int]) -> bool:

@@ -133,7 +133,7 @@ def _check_unchanged(run: Run, prepared: Prepared) -> None:
         if crc_sha256(cache) != parent["crc_sha256"]:
             raise CacheMismatch(
                 f"The outputs in {cache.path} are not those that {run.name} began with.",
-                run.anew(),
+                run.anew("--cache", cache.path),
             )
 
 

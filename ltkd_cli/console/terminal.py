@@ -35,7 +35,7 @@ def warn(text: str, hint: Hint = "") -> None:
     """One line about what the user may not have meant, to stderr, and one with what to do."""
     _show(STDERR, Text.assemble(("warning:", "yellow"), f" {_lines(text)}"))
     if hint:
-        _show(STDERR, Text(f"  try: {_lines(str(hint))}"))
+        _show(STDERR, Text(f"  try: {_lines(str(hint))}"), whole=True)
 
 
 def result(text: str) -> None:

@@ -98,13 +98,15 @@ class Run:
         A rebalance writes all at its end and cannot be resumed, so it is begun anew.
         """
         if self.kind == "rebalance":
-            return self.anew(f"for a new run; nothing needs {self.name}")
+            return self.anew(remark=f"for a new run; nothing needs {self.name}")
         return command(self.kind, "--resume", self.path)
 
-    def anew(self, remark: str = "for a new run") -> Command:
-        """The command that trains a run of the same settings."""
+    def anew(self, *more: str | Path, remark: str = "for a new run") -> Command:
+        """The command that trains a run of the same settings, but for `more`, beside this one."""
         config = ("--config", self.config) if self.config.is_file() else ()
-        return command(self.kind, *config, remark=remark)
+        root = self.path.parent
+        beside = () if root == Path("runs") else ("--runs", root)
+        return command(self.kind, *config, *more, *beside, remark=remark)
 
     @property
     def identity(self) -> str:
@@ -132,7 +134,7 @@ class Run:
         Their SHA-256 is in run.json. These very bytes can be loaded, whatever happens to the
         file meanwhile.
         """
-        hint = self.anew("for a new run, or put the file back")
+        hint = self.anew(remark="for a new run, or put the file back")
         try:
             data = read_regular(self.weights)
         except OSError as error:

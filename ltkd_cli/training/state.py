@@ -119,6 +119,7 @@ def _check_zip(path: Path, data: bytes) -> None:
 
 def _refused(path: Path, why: str) -> CheckpointError:
     return CheckpointError(
-        f"The training state {path} cannot be continued: it {why}.",
-        f"rm -- {quote(str(path))}  # the same command then begins with the first epoch again",
+        f"The training state {path} cannot be continued: it {why}. Without it, the run begins with "
+        "its first epoch again.",
+        f"rm -- {quote(str(path))}",
     )

@@ -1,13 +1,18 @@
 """Decoded images and remembered numbers in the cache folder are what was written, or not used."""
 
+import hashlib
 import json
 import os
+import struct
+from dataclasses import replace
 
 import pytest
 import torch
-from decoded_files import end_of_pixels, file_of
+from decoded_files import HEADER, SEAL, end_of_pixels, file_of
 
 from ltkd_cli.data import DataSpec, decoded, load, store
+from ltkd_cli.data.decode import DECODE_VERSION
+from ltkd_cli.data.imageset import digest
 from ltkd_cli.errors import DataDamaged, DataError, DataMismatch
 
 
@@ -114,6 +119,27 @@ def test_a_damaged_header_or_trailer_means_decoding_again(make_folder, start, le
     overwrite(path, start, bytes(byte ^ 255 for byte in whole[start : start + length]))
     assert torch.equal(load(spec).train.images.resident, expected)
     assert path.read_bytes() == whole
+
+
+def test_squares_whose_table_has_other_sides_are_not_believed(make_folder):
+    spec = DataSpec(str(make_folder([6, 6])))
+    expected = load(spec).train.images.resident.clone()
+    path = file_of(12)
+    whole, table = bytearray(path.read_bytes()), end_of_pixels(path)
+    whole[table : table + 8] = struct.pack("<II", 4, 16)  # as many pixels as 8 x 8
+    seal = hashlib.sha256(whole[:HEADER] + whole[table:-SEAL]).digest()
+    path.write_bytes(whole[:-SEAL] + seal)
+    assert torch.equal(load(spec).train.images.resident, expected)
+
+
+def test_a_file_of_an_earlier_version_is_removed(make_folder):
+    spec = DataSpec(str(make_folder([6, 6])))
+    files = load(replace(spec, store="never")).train.images.files
+    kind = f"decode {DECODE_VERSION}, 8 pixels".encode()
+    old = store.cache_folder() / f"{digest(kind, files.version.encode())}.npy"
+    old.touch()
+    load(spec)
+    assert not old.exists()
 
 
 @pytest.mark.parametrize(
