@@ -182,13 +182,10 @@ def _ending(data: str) -> str | None:
 
 def _unknown(data: str) -> DataError:
     near = difflib.get_close_matches(data, BUILT_IN, n=1)
-    if Path(data).is_absolute():
-        return DataError(
-            f"There is no data set, image folder or list {data!r}.",
-            "--data with the place where the images lie now, if they have moved",
-        )
-    return DataError(
-        f"There is no data set, image folder or list {data!r}.",
+    hint = (
         f"--data {near[0] if near else BUILT_IN[0]} (built in: {', '.join(BUILT_IN)}), "
-        "or the path of an image folder",
+        "or the path of an image folder"
     )
+    if Path(data).is_absolute():  # as runs and caches record it
+        hint = "--data with the place where the images lie now, if they have moved"
+    return DataError(f"There is no data set, image folder or list {data!r}.", hint)
