@@ -36,7 +36,7 @@ def stored(
     """
     if device is None:
         return FeatureSource(labels, views, lambda rows, views: _read(cache, rows, views))
-    held, first = cache.tensor("features", device), torch.from_numpy(cache.layout.first)
+    held, first = cache.tensor("features", device), cache.views_of(torch.arange(len(labels)))[0]
     return FeatureSource(labels, views, lambda rows, views: held[(first[rows] + views).to(device)])
 
 

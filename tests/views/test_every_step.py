@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pretended_gpu import GPU, pretend
 
 from ltkd_cli.views.finding import all_names, find
 from ltkd_cli.views.policy import Policy, render
@@ -114,6 +115,21 @@ def test_is_within_a_grey_level_on_a_gpu(photos, spec):
     there = seen(Policy(spec), images, rows, views, "cuda")
     distance = (here.int() - there.int()).abs()
     assert (distance <= 1).double().mean() >= 0.999
+
+
+@pytest.mark.parametrize("spec", ALL)
+def test_a_gpu_never_waits_for_the_host_nor_the_host_for_it(photos, monkeypatch, spec):
+    images, rows = photos(40, 24, 32), torch.arange(40)
+    with pretend(monkeypatch):
+        there = images.to(GPU)
+
+        def gather(wanted):
+            return there[wanted.to(GPU)]
+
+        shown = render(gather, rows, rows % 5, Policy(spec), len(images))
+    assert shown.images.device == GPU
+    assert (shown.images.shape, shown.images.dtype) == (images.shape, torch.uint8)
+    assert {shown.partner_rows.device.type, shown.shares.device.type} == {"cpu"}
 
 
 @pytest.mark.parametrize("name", all_names())
