@@ -20,7 +20,12 @@ OPTIONS = {"root": "--data-root"}
 
 
 def export_again(
-    path: Path, attributes: Mapping[str, Any], layout: Layout, *more: str, features: bool = False
+    path: Path,
+    attributes: Mapping[str, Any],
+    layout: Layout,
+    *more: str,
+    features: bool = False,
+    remark: str = "",
 ) -> Hint:
     """`export-logits` for a cache `path` of the teacher, the views and the number formats of one.
 
@@ -37,8 +42,23 @@ def export_again(
     given += _unless("--dtype", layout.dtype, "float16")
     if attributes.get("teacher_outputs") or attributes.get("teacher_weights"):
         given += _images(attributes.get("data_spec") or {})
-    remark = "for those of one run" if features and _several(attributes) else ""
+    if features and _several(attributes):
+        remark = "for those of one run"
     return command("export-logits", *given, "--output", path, *more, remark=remark)
+
+
+def export_recorded(
+    path: Path, parent: Mapping[str, Any], images: Mapping[str, Any], remark: str
+) -> Hint:
+    """The same for a cache that is gone, from what the run of a student keeps of it.
+
+    `images` is the description of the run's data set.
+    """
+    attributes = {**parent, "teacher_model": {"name": parent["teacher_model"]}, "data_spec": images}
+    width = int(parent.get("features", True))
+    one = np.zeros(1, np.int64)
+    layout = Layout.even(one, 1, parent["views_per_image"], width, parent.get("dtype", "float16"))
+    return export_again(path, attributes, layout, remark=remark)
 
 
 def export_unread(path: Path, *more: str) -> Hint:

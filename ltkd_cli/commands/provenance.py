@@ -86,6 +86,7 @@ def parent_record(cache: Cache) -> dict[str, Any]:
         "teacher_model": cache.attributes["teacher_model"]["name"],
         "views_per_image": teacher_caches.views_per_image(cache)[0],
         "dtype": cache.layout.dtype,
+        "features": cache.layout.width > 0,
         **{name: cache.attributes[name] for name in names},
         **{name: cache.attributes.get(name) for name in SETTING},
         **{name: cache.attributes[name] for name in ORIGIN if name in cache.attributes},

@@ -14,8 +14,11 @@ from typing import Any
 import torch
 
 from .. import devices, models, runs
+from ..cache.again import export_recorded
+from ..cache.target import partial_of
 from ..data.decoded import Progress
 from ..errors import (
+    CacheError,
     CacheMismatch,
     DataMismatch,
     Diverged,
@@ -99,7 +102,9 @@ def resume(
             run.anew(),
         )
     torch.set_num_threads(run.record.get("threads", torch.get_num_threads()))
-    prepared = reopen(_in_place(run, settings, place or {}, caches), progress)
+    settings = _in_place(run, settings, place or {}, caches)
+    _require_caches(run, settings)
+    prepared = reopen(settings, progress)
     _check_unchanged(run, prepared)
     return (yield from _fit(run, prepared, watch or Watch()))
 
@@ -115,6 +120,19 @@ def _in_place(
         )
     moved_caches = tuple(str(path) for path in caches or settings.caches)
     return dataclasses.replace(settings, data=moved(settings.data, place), caches=moved_caches)
+
+
+def _require_caches(run: Run, settings: Settings) -> None:
+    """CacheError where the cache of a teacher is gone, with the command that makes it anew."""
+    images = dataclasses.asdict(settings.data)
+    for name, parent in zip(settings.caches, run.record["parents"], strict=True):
+        path = Path(name)
+        if not (os.path.lexists(path) or os.path.lexists(partial_of(path))):
+            remark = f"or, where it was moved: {run.resume_command} --cache PLACE"
+            raise CacheError(
+                f"The cache {path}, from which {run.name} learns, is not there.",
+                export_recorded(path, parent, images, remark),
+            )
 
 
 def _check_unchanged(run: Run, prepared: Prepared) -> None:

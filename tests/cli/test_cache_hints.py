@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from driving import advised, datasets
+from driving import advised, ctrl_c, datasets
 
 from ltkd_cli.cache import Cache, CacheWriter
 
@@ -49,6 +49,33 @@ def test_the_advice_on_an_unfinished_export_goes_on_with_it(ltkd, story):
     assert said.code == 1
     assert ltkd(*advised(said)).code == 0
     assert datasets("c.h5") == datasets("whole.h5")
+
+
+@pytest.mark.parametrize("options", [ODD, ("--views", 2)], ids=["odd", "plain"])
+def test_a_run_whose_cache_is_gone_says_how_to_make_it_and_goes_on(ltkd, story, options):
+    assert ltkd("export-logits", "1", *options, "-o", "gone.h5").code == 0
+    student = (
+        "distill",
+        "--cache",
+        "gone.h5",
+        "--model",
+        "resnet8",
+        "--epochs",
+        3,
+        "--log-every",
+        1,
+    )
+    assert ltkd(*student, "--name", "parted", stderr=ctrl_c("epoch 1: ")).code == 130
+    before = datasets("gone.h5")
+    Path("gone.h5").unlink()
+    # A newer teacher must not take the place of the one that the cache is from.
+    assert ltkd("teach", "--model", "resnet8", "--epochs", 1, "--evaluate-every", 0).code == 0
+    said = ltkd("distill", "--resume", "parted")
+    assert said.code == 1
+    assert "ltkd distill --resume runs/parted --cache PLACE" in said.err.splitlines()[-1]
+    assert ltkd(*advised(said)).code == 0
+    assert datasets("gone.h5") == before
+    assert ltkd("distill", "--resume", "parted").code == 0
 
 
 def test_a_mistyped_cache_is_answered_by_the_one_that_exists(ltkd, story, cache):
