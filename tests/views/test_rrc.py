@@ -7,7 +7,7 @@ from torchvision.transforms import v2
 
 from ltkd_cli.views import resize
 from ltkd_cli.views.policy import Policy, view
-from ltkd_cli.views.resize import MARGIN, crop_resize, frame
+from ltkd_cli.views.resize import MARGIN, crop_multiply, crop_resize, frame
 from ltkd_cli.views.steps.rrc import RandomResizedCrop
 
 DRAWN = 4_000
@@ -32,6 +32,41 @@ def test_pixels_are_those_of_torchvision(photos, assert_close, source, size):
         for image, box in zip(images, boxes, strict=True)
     ]
     assert_close(crop_resize(images, boxes, size), torch.stack(expected), DIFFERING)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40), (112, 96)])
+@pytest.mark.parametrize("source", [(1, 1), (32, 32), (75, 50), (345, 230)])
+def test_pytorch_and_matrices_make_the_same_pixels(photos, source, size):
+    """Also just below and above the largest scale that PyTorch is trusted with."""
+    images, boxes = photos(60, *source), boxes_in(*source, 60)
+    assert resize.pytorch_agrees()
+    found = torch.cat([crop_resize([i], b[None], size) for i, b in zip(images, boxes, strict=True)])
+    assert torch.equal(found, crop_multiply(images, boxes, size))
+
+
+def test_scales_up_to_three_have_weights_of_one_unit():
+    """The claim behind SAME_WEIGHTS: some weight is at least 1/4, so no unit is finer than 2^16."""
+    random = torch.Generator().manual_seed(0)
+    for count in (1, 2, 7, 24, 224):
+        scale = 1 + 2 * torch.rand(200, generator=random, dtype=torch.float64)
+        scale[0], scale[1] = resize.SAME_WEIGHTS, 1
+        length = int(resize.SAME_WEIGHTS * count) + 1
+        windows = resize.Windows(torch.zeros(200), scale, torch.zeros(200), scale * count)
+        weights, unit = resize._weights(windows, count, length, torch.device("cpu"), torch.float64)
+        assert ((weights / unit).amax((1, 2)) > 0.25).all()
+
+
+def test_where_pytorch_resizes_in_another_way_it_is_not_used(photos, monkeypatch):
+    images, boxes = photos(5, 40, 50), boxes_in(40, 50, 5)
+    expected = crop_multiply(images, boxes, (32, 32))
+    other = lambda part, size, **how: F.resize(part, size, antialias=False)  # noqa: E731
+    monkeypatch.setattr(resize, "interpolate", other)
+    resize.pytorch_agrees.cache_clear()
+    try:
+        assert not resize.pytorch_agrees()
+        assert torch.equal(crop_resize(images, boxes, (32, 32)), expected)
+    finally:
+        resize.pytorch_agrees.cache_clear()
 
 
 def test_an_area_of_the_outputs_size_is_copied(photos):
