@@ -23,7 +23,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    return story.tell(tmp_path_factory.mktemp("faults") / "story")
+    folder = tmp_path_factory.mktemp("faults") / "story"
+    # By a process of its own: what other tests have had of PyTorch may not survive a fork.
+    program = "import sys, pathlib; from benchmarks.faults import story; "
+    program += "story.tell(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", program, folder], cwd=ROOT, check=True)
+    return story.Place(folder / "told", folder / "cases")
 
 
 @pytest.fixture(autouse=True)

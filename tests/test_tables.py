@@ -13,7 +13,7 @@ import pytest
 from run_examples import KNOWN
 from typer.main import get_command
 
-from benchmarks import cells, kept, workers
+from benchmarks import best_student, cells, kept, workers
 from benchmarks.cells import Place, Training
 from benchmarks.cifar10_lt import Table, with_others
 from benchmarks.rows import PUBLISHED_ROWS, SHORT_ROWS
@@ -232,3 +232,16 @@ def test_a_folder_of_another_training_ends_the_program_with_the_difference(tmp_p
     runs.create(tmp_path, "teach", "x", record_of()["settings"], "ce-0", **KNOWN)
     with pytest.raises(SystemExit, match=r"recipe\.epochs is 200, not 3"):
         cells.teach(place, "ce-0", dataclasses.replace(CE, overrides={"epochs": 3}), 0).state()
+
+
+def test_the_candidates_for_the_best_student_come_behind_what_they_learn_from(tmp_path):
+    place = Place(tmp_path, {"data": "images"})
+    cells_ = best_student.cells_of(place, best_student.CANDIDATES, epochs=1)
+    names = [cell.name for cell in cells_]
+    assert len({*names}) == len(names)
+    assert {one.stem for one in best_student.CANDIDATES} <= {*names}
+    for place_in_order, cell in enumerate(cells_):
+        assert {*cell.needs} <= {*names[:place_in_order]}
+        assert cell.state() == "missing"
+    mean = next(cell for cell in cells_ if cell.name.startswith("strong-0-and"))
+    assert mean.begin[1:4] == tuple(str(tmp_path / name) for name in mean.needs)
