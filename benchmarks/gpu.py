@@ -43,8 +43,8 @@ INSIDE = "between the first and the last step"
 WAITS = ("cudaDeviceSynchronize", "cudaStreamSynchronize", "cudaEventSynchronize", "cudaMemcpy")
 """Calls in which the host waits for the GPU."""
 
-COPIES = ("Memcpy HtoD", "Memcpy DtoH")
-"""How the names of copies between host and GPU begin."""
+COPIES = ("Memcpy HtoD (Pageable", "Memcpy DtoH")
+"""How the names of copies begin that host or GPU wait for. View numbers come from pinned memory."""
 
 
 @dataclass(frozen=True)

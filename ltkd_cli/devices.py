@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import warnings
 
 import torch
 
@@ -16,9 +15,13 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`."""
+    """The device called `auto` (the first GPU, else the CPU), `cpu`, `cuda` or `cuda:N`.
+
+    UsageError where it does not exist, or where this PyTorch cannot compute on it; `auto` is the
+    CPU then.
+    """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() and not _why_not("cuda") else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -30,14 +33,22 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(
             f"Device {name!r} is not there: PyTorch sees {count} GPUs.", "--device cpu"
         )
+    if device.type == "cuda" and (why := _why_not(name)):
+        raise UsageError(f"PyTorch cannot compute on device {name!r}: {why}.", "--device cpu")
     return device
 
 
 def open_device(name: str) -> torch.device:
-    """`choose_device`, with this process made ready to compute on it for long."""
+    """`choose_device`, with this process made ready to compute on it for long.
+
+    On a GPU, float32 is float32: by default PyTorch would convolve in TensorFloat-32, which keeps
+    10 bits of the 23 behind the point.
+    """
     device = choose_device(name)
     if device.type == "cpu":
         _keep_freed_memory()
+    else:
+        torch.backends.cudnn.allow_tf32 = False
     return device
 
 
@@ -51,6 +62,15 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     return "bfloat16" if _gains_from_bfloat16(device) else "float32"
+
+
+def _why_not(name: str) -> str:
+    """Why nothing can be computed on a GPU: it may be too old for PyTorch. Empty where it can."""
+    try:
+        (torch.ones(1, device=name) + 1).item()
+    except RuntimeError as error:
+        return str(error).strip().partition("\n")[0].rstrip(".")
+    return ""
 
 
 def _keep_freed_memory() -> None:
@@ -84,8 +104,6 @@ def describe(device: torch.device) -> str:
 
 def _gains_from_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return torch.version.hip is not None or torch.cuda.get_device_properties(device).major >= 8
     # torch.cpu.get_capabilities says the same in public, but only in newer releases.
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

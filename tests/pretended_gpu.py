@@ -15,13 +15,20 @@ GPU = torch.device("cuda", 0)
 
 
 class PretendedGpu(FakeTensorMode):
-    """While it is entered, tensors can be put on GPU."""
+    """While it is entered, tensors can be put on GPU.
+
+    With `strict`, one of the host may not be copied there in a way that makes the host wait.
+    """
+
+    strict = False
 
     def __init__(self):
         super().__init__(allow_non_fake_inputs=True)
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         if any(map(_is_there, tree_leaves((args, kwargs or {})))):
+            if self.strict and _waits(operation, args, kwargs or {}):
+                raise RuntimeError(f"the host waits for {operation}")
             return super().__torch_dispatch__(operation, types, args, kwargs)
         return operation(*args, **(kwargs or {}))
 
@@ -40,6 +47,14 @@ def _is_there(argument):
     if isinstance(argument, torch.device):
         return argument.type == "cuda"
     return isinstance(argument, FakeTensor)
+
+
+def _waits(operation, args, kwargs):
+    """Whether it copies from the host and not asynchronously; an index is copied so."""
+    if operation.name() == "aten::index.Tensor":
+        return any(index is not None and not _is_there(index) for index in args[1])
+    copies = operation.name() in ("aten::_to_copy", "aten::copy_")
+    return copies and not _is_there(args[-1]) and not kwargs.get("non_blocking")
 
 
 def _moved(module, device=None, memory_format=None):

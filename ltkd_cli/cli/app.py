@@ -108,6 +108,12 @@ def run(arguments: list[str]) -> int:
         return _report_stop(arguments)
     except BrokenPipeError:  # `ltkd runs | head`: the reader has what it wanted
         return _hang_up()
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which may not be loaded here
+            raise
+        hint = command(*arguments, "--device", "cpu")
+        _report("This needs more memory than the GPU has free.", str(hint))
+        return 1
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             _report(f"No file can have so long a name: {error.filename}.", "a shorter name")

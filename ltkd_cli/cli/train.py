@@ -128,7 +128,8 @@ def _train(
             print_run(run)
     else:
         for seed, name in names.items():
-            own = prepared if seed == first else prepared.with_seed(seed)
+            # A run moves its network to its device; the one at hand must not stay there for all.
+            own = prepared if len(names) == 1 else prepared.with_seed(seed)
             run = console.follow(training.start(runs, kind, own, name, watch), log_every)
             print_run(run)
             made.append(run)

@@ -53,7 +53,7 @@ def open_features(
     cache = Cache.open(path)
     size = layout.stored()["features"].size
     kept = device.type != "cpu" and residency.is_resident(
-        settings.resident, size, 0, residency.free_bytes(device)
+        settings.resident, size, residency.SPARE, residency.free_bytes(device)
     )
     source = stored(cache, images.labels, views, device if kept else None)
     subset = trained_rows(settings, prepared.data)

@@ -19,14 +19,15 @@ from typing import NamedTuple
 
 import torch
 
-from .. import runs
+from .. import devices, runs
 from ..errors import Interrupted, LtkdError, RunError
 from ..events import Event, Note, Warned
 from ..runs import Run
 from ..training.interrupts import stop_requests
+from ..training.residency import share_gpu
 from . import train as training
 from .prepare import Prepared
-from .settings import Watch
+from .settings import Settings, Watch
 
 SECONDS_BETWEEN_CHECKS = 0.2
 """A Ctrl-C is noticed at most this late."""
@@ -84,7 +85,7 @@ def train(
     with stop_requests() as stop, _left_alone_in_the_end(working):
         while working or (waiting and not stop()):
             while waiting and len(working) < jobs and not stop():
-                working.append(_begin(*waiting.pop(0), watch))
+                working.append(_begin(*waiting.pop(0), watch, jobs))
             if stop() and not asked_to_stop:
                 asked_to_stop = True
                 for student in working:
@@ -104,20 +105,25 @@ def train(
     return _together([errors[seed] for seed in created if seed in errors])
 
 
-def train_in(path: Path, watch: Watch, pipe: Connection) -> None:
-    """Trains in a run folder, in a process of its own; sends every event, and the error if any."""
+def train_in(path: Path, watch: Watch, jobs: int, pipe: Connection) -> None:
+    """Trains in a run folder, in a process of its own; sends every event, and the error if any.
+
+    Of a GPU's memory it gets a part, as there may be `jobs` such processes.
+    """
     with suppress(BrokenPipeError):  # nobody takes them any more: the state is kept
         try:
-            with closing(training.resume(runs.read(path), watch=watch)) as events:
+            run = runs.read(path)
+            share_gpu(devices.choose_device(Settings.of(run).device), jobs)
+            with closing(training.resume(run, watch=watch)) as events:
                 for event in events:
                     pipe.send(event)
         except LtkdError as error:
             pipe.send(error)
 
 
-def _begin(seed: int, run: Run, watch: Watch) -> Student:
+def _begin(seed: int, run: Run, watch: Watch, jobs: int) -> Student:
     ours, theirs = SPAWN.Pipe(duplex=False)
-    process = SPAWN.Process(target=train_in, args=(run.path, watch, theirs), name=run.name)
+    process = SPAWN.Process(target=train_in, args=(run.path, watch, jobs, theirs), name=run.name)
     with _ctrl_c_blocked():
         process.start()
     theirs.close()

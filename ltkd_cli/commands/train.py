@@ -164,6 +164,8 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
         try:
             run.update(status="running")
             training = begin(prepared.network, prepared.method, recipe, prepared.device)
+            if prepared.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(prepared.device)
             loader: Loader | FeatureLoader
             if is_frozen(prepared.settings):
                 began = time.perf_counter()
@@ -172,6 +174,7 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
                 run.update(seconds=round(run.record["seconds"] + took, 2))
                 training.forward = training.network.classify
             else:
+                batch = recipe.batch_size  # whether data fit beside a step is tried on a batch
                 loader = _loader(prepared, training)
             kept, batch = loader.bytes_on_gpu, recipe.batch_size
             yield from _train(run, prepared, training, loader, watch, stop)
@@ -318,6 +321,9 @@ class _Keeper:
             self.keep()
 
     def keep(self) -> None:
+        """Writes the state; Diverged in place of one with losses that are not finite."""
+        if self.training.losses:
+            self.training.losses.finish()
         save_state(self.training, self.run.state, self.run.identity)
         self.run.update(seconds=round(self.seconds, 2))
         self.kept = time.perf_counter()

@@ -19,6 +19,7 @@ from ..events import Retrained
 from ..models.head import CosineHead, Head
 from ..training.features import FeatureSource
 from ..training.sampling import batches_of, draw_epoch, whole_batches
+from ..views.draws import send
 from .recipes import Retraining
 
 
@@ -158,9 +159,9 @@ def _fit(
         for begin in range(0, batches_of(len(drawn.rows), size) * size, size):
             part = slice(begin, begin + size)
             rows, views = drawn.rows[part], drawn.views[part]
-            logits = logits_of(source.of(rows, views).to(device))
+            logits = logits_of(send(source.of(rows, views), device))
             optimizer.zero_grad()
-            torch.autograd.backward(loss(logits, labels[rows].to(device)))
+            torch.autograd.backward(loss(logits, send(labels[rows], device)))
             optimizer.step()
             done = epoch * len(labels) + min(part.stop, len(labels))
             yield Retrained(done, recipe.epochs * len(labels))

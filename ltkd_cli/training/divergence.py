@@ -14,8 +14,8 @@ from .recipe import Recipe
 class LossCheck:
     """Raises Diverged for the first batch of an epoch whose loss is not finite.
 
-    On the CPU at once; on a GPU at the end of the epoch, because every step would wait for the
-    GPU if its loss were read.
+    On the CPU at once; on a GPU at the end of the epoch, or when a state is to be kept, because
+    every step would wait for the GPU if its loss were read.
     """
 
     def __init__(

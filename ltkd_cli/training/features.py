@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..cache import Cache
 from ..methods.contract import Batch
+from ..views.draws import send
 from .sampling import SampledViews, batches_of, draw_subset
 
 _FEATURES = frozenset({"features"})
@@ -37,7 +38,7 @@ def stored(
     if device is None:
         return FeatureSource(labels, views, lambda rows, views: _read(cache, rows, views))
     held, first = cache.tensor("features", device), cache.views_of(torch.arange(len(labels)))[0]
-    return FeatureSource(labels, views, lambda rows, views: held[(first[rows] + views).to(device)])
+    return FeatureSource(labels, views, lambda rows, views: held[send(first[rows] + views, device)])
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ class FeatureLoader:
             part = slice(step * batch_size, (step + 1) * batch_size)
             rows, views = sampled.rows[part], sampled.views[part]
             done = torch.tensor((epoch * steps + step) / (steps * epochs), dtype=torch.float64)
-            labels = self.source.labels[rows].to(self.device)
-            batch = Batch(labels, rows.to(self.device), (), done.to(self.device))
-            yield self.source.of(rows, views).to(self.device), batch
+            labels = send(self.source.labels[rows], self.device)
+            batch = Batch(labels, send(rows, self.device), (), send(done, self.device))
+            yield send(self.source.of(rows, views), self.device), batch
 
 
 def _read(cache: Cache, rows: Tensor, views: Tensor) -> Tensor:

@@ -40,6 +40,8 @@ class Training:
     """Batches of the running epoch that are done."""
     sums: dict[str, Tensor] = field(default_factory=dict)
     """Loss terms of the running epoch, each times its images."""
+    losses: LossCheck | None = field(default=None, init=False)
+    """Of the running epoch."""
     forward: Callable[[Tensor], Outputs] = field(init=False)
     """What computes the outputs for images: the network, or what is compiled of it."""
 
@@ -117,6 +119,7 @@ def train(
             sampled = whole_batches(sampled, recipe.batch_size)
         batches = batches_of(len(sampled.rows), recipe.batch_size)
         losses = LossCheck(epoch, sampled.rows, recipe, precision, loader.device)
+        training.losses = losses
         watch, images_done = Stopwatch(), 0
         training.network.train()
         method.train()

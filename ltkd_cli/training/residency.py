@@ -17,6 +17,12 @@ CHOICES = ("auto", "always", "never")
 
 AUTO, ALWAYS, _ = CHOICES
 
+SHARED = 0.95
+"""Of a GPU's memory; the rest is for what each process has there besides its tensors."""
+
+SPARE = 2**28
+"""Bytes that are left free beside the features of a frozen backbone, of which steps need few."""
+
 
 def decide(
     choice: str,
@@ -58,8 +64,9 @@ def bytes_for_step(network: nn.Module, images: Tensor, precision: str) -> int:
     """Estimate of the bytes that a training step on `images` [B, 3, H, W] needs beside them.
 
     Twice what autograd keeps of the forward pass for the backward pass, because gradients of
-    activations and the workspaces of convolutions come on top; then gradient and momentum of
-    every weight. Computes one forward pass, in eval mode, and leaves the network in it.
+    activations and the workspaces of convolutions come on top; then gradient and two moments of
+    every weight, as AdamW has them. Computes one forward pass, in eval mode, and leaves the
+    network in it.
     """
     kept: dict[int, int] = {}
 
@@ -77,13 +84,21 @@ def bytes_for_step(network: nn.Module, images: Tensor, precision: str) -> int:
         outputs = network(images)
     activations = sum(kept.values()) - sum(kept.get(w.data_ptr(), 0) for w in weights)
     del outputs  # until here it held what was counted
-    return 2 * activations + 2 * sum(weight.nbytes() for weight in weights)
+    return 2 * activations + 3 * sum(weight.nbytes() for weight in weights)
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory of a GPU that PyTorch can still hand out."""
-    free, _ = torch.cuda.mem_get_info(device)
-    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    """Memory of a GPU that PyTorch can still hand out to this process."""
+    free, total = torch.cuda.mem_get_info(device)
+    own = torch.cuda.get_per_process_memory_fraction(device) * total
+    left = min(free + torch.cuda.memory_reserved(device), int(own))
+    return left - torch.cuda.memory_allocated(device)
+
+
+def share_gpu(device: torch.device, processes: int) -> None:
+    """Gives this process its part of the memory of a GPU that several train on."""
+    if device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(SHARED / processes, device)
 
 
 def out_of_memory(name: str, kept: int, peak: int, batch_size: int, accumulate: int) -> LtkdError:

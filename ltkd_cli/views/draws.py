@@ -52,8 +52,8 @@ def choose(uniform: Tensor, count: int | Tensor) -> Tensor:
 
 
 def send(values: Tensor, device: torch.device) -> Tensor:
-    """Values of the host on a device, without waiting for what the device still computes."""
-    if device.type == "cuda":
+    """Values on a device; those of the host without waiting for what the device still computes."""
+    if device.type == "cuda" and values.device.type == "cpu":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)
 

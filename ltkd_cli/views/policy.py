@@ -157,7 +157,8 @@ def frame_views(
     if not len(rest):
         return shown
     clean = frame(some(sources, rest), size, policy.margin)
-    return torch.cat([shown, clean])[torch.cat([chosen, rest]).argsort()]
+    order = torch.cat([chosen, rest]).argsort()
+    return torch.cat([shown, clean])[send(order, shown.device)]
 
 
 def augment(images: Tensor, rows: Tensor, views: Tensor, policy: Policy) -> Tensor:

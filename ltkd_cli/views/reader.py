@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data import Images
 from ..errors import DataError, Hint, LtkdError
+from .draws import send
 from .policy import Mixed, Policy, finish, frame_views, render, sources_of
 from .resize import some
 
@@ -148,7 +149,7 @@ def worker_count(requests: int, batch_bytes: int, device: torch.device) -> int:
 def _gather(images: Images, rows: Tensor, device: torch.device) -> Tensor:
     found = images.gather(rows)
     assert isinstance(found, Tensor)  # images that are ready have one size
-    return found.to(device)
+    return send(found, device)
 
 
 class _Wanted(Sampler[Numbers]):

@@ -7,6 +7,7 @@ from contextlib import chdir
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.faults.calling import call
 
@@ -15,8 +16,19 @@ TINY = ("--model", "resnet8", "--evaluate-every", "0", "--precision", "float32")
 
 @pytest.fixture(scope="session")
 def ltkd():
-    """Runs one command line; gives its exit code and what it wrote, to `stderr` if given."""
-    return call
+    """Runs one command line; gives its exit code and what it wrote, to `stderr` if given.
+
+    Without a GPU, where there is one: it may add in another order each time, and much is compared
+    bit for bit.
+    """
+
+    def on_the_cpu(*arguments, **options):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.cuda, "is_available", lambda: False)
+            patch.setenv("CUDA_VISIBLE_DEVICES", "")  # for the processes of several students
+            return call(*arguments, **options)
+
+    return on_the_cpu
 
 
 @pytest.fixture(scope="session")

@@ -41,12 +41,12 @@ def test_on_the_cpu_nothing_is_to_be_decided(choice):
     assert not decide(choice, 10**18, nn.Flatten(), (1, 3, 8, 8), "float32", cpu)
 
 
-def test_a_step_needs_twice_its_activations_and_gradient_and_momentum_of_every_weight():
+def test_a_step_needs_twice_its_activations_and_gradient_and_two_moments_of_every_weight():
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
     images = torch.zeros(2, 3, 8, 8)
     kept = images.numel() + 2 * 4 * 8 * 8  # input of the convolution, output of the ReLU
     weights = 4 * 3 * 9 + 4
-    assert bytes_for_step(network, images, "float32") == (2 * kept + 2 * weights) * FLOAT
+    assert bytes_for_step(network, images, "float32") == (2 * kept + 3 * weights) * FLOAT
 
 
 def test_a_step_of_a_larger_batch_needs_more_and_one_in_bfloat16_less(digits):

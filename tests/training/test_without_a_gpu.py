@@ -53,6 +53,11 @@ def test_a_pretended_gpu_refuses_what_a_real_one_refuses_or_waits_for(gpu):
         assert (here + 1).tolist() == [2, 2, 2]
         with pytest.raises(RuntimeError, match="device"):
             there + here
+        gpu.strict = True
+        for copy in (lambda: here.to(GPU), lambda: there[here.long()], lambda: there.copy_(here)):
+            with pytest.raises(RuntimeError, match="the host waits"):
+                copy()
+        assert here.to(GPU, non_blocking=True).device == GPU
         with pytest.raises(DataDependentOutputException):
             float(there.sum())
         with pytest.raises(DynamicOutputShapeException):
@@ -66,6 +71,7 @@ def test_batches_and_outputs_lie_on_the_gpu(digits, caches, gpu, policy, residen
     cache = Cache.open(caches[dtype])
     with gpu:
         loader = open_loader(digits.train, Policy(policy), (cache,), BOTH, GPU, resident=resident)
+        gpu.strict = True
         sampled = loader.sample_epoch("instance", 0, 0)
         images, batch = next(loader.batches(sampled, 64, 0, 0, 1))
     assert images.device == GPU
@@ -85,6 +91,7 @@ def test_steps_of_a_training_wait_for_nothing(digits, gpu, optimizer):
         training = start(digits, recipe, device=GPU)
         assert training.device == GPU
         loader = loader_of(digits, GPU, jitter_seed=0)
+        gpu.strict = True
         steps = list(islice(train(training, loader, recipe, 0, "float32"), 3))
     assert all(isinstance(step, Step) for step in steps)
     assert {total.device for total in training.sums.values()} == {GPU}
@@ -98,6 +105,7 @@ def test_features_of_a_frozen_backbone_come_to_the_gpu(digits, caches, gpu, kept
             Cache.open(caches["float32"]), digits.train.labels, 3, GPU if kept else None
         )
         loader = FeatureLoader(source, GPU)
+        gpu.strict = True
         sampled = loader.sample_epoch("class-balanced", 0, 0)
         features, batch = next(loader.batches(sampled, 64, 0, 0, 1))
     assert (features.device, features.shape) == (GPU, (64, WIDTH))
@@ -110,6 +118,7 @@ def test_outputs_of_all_views_are_computed_on_the_gpu(digits, gpu):
         network = start(digits, Recipe(epochs=1, batch_size=64, learning_rate=0.1)).network.to(GPU)
         blocks = [(rows, torch.full_like(rows, 3))]
         policy = Policy("cifar-strong+mixup:0.8")
+        gpu.strict = True
         (outputs,) = inference.forward_views(network, digits.train, blocks, policy, GPU, "float32")
     assert {values.device for values in outputs.values()} == {GPU}
     assert len(outputs["logits"]) == 60

@@ -7,6 +7,7 @@ import pytest
 import torch
 from pretended_gpu import GPU, pretend
 
+from ltkd_cli.views.draws import send
 from ltkd_cli.views.finding import all_names, find
 from ltkd_cli.views.policy import Policy, render
 from ltkd_cli.views.spec import SHORT_NAMES
@@ -120,11 +121,11 @@ def test_is_within_a_grey_level_on_a_gpu(photos, spec):
 @pytest.mark.parametrize("spec", ALL)
 def test_a_gpu_never_waits_for_the_host_nor_the_host_for_it(photos, monkeypatch, spec):
     images, rows = photos(40, 24, 32), torch.arange(40)
-    with pretend(monkeypatch):
-        there = images.to(GPU)
+    with pretend(monkeypatch) as gpu:
+        there, gpu.strict = images.to(GPU), True
 
         def gather(wanted):
-            return there[wanted.to(GPU)]
+            return there[send(wanted, GPU)]
 
         shown = render(gather, rows, rows % 5, Policy(spec), len(images))
     assert shown.images.device == GPU

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...rng import counter_hash
 from ..colour import turn_hue
 from ..contract import PixelStep
-from ..draws import Draws
+from ..draws import Draws, send
 
 CHANCE = 0.8
 """Share of images whose colours change."""
@@ -43,7 +43,7 @@ class SimclrJitter(PixelStep):
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """uint8 [B, 3, H, W] with other colours, rounded to the nearest level."""
-        rows, views = draws.rows.to(images.device), draws.views.to(images.device)
+        rows, views = send(draws.rows, images.device), send(draws.views, images.device)
         changed = jitter(images.double() / 255, rows, views, draws.seed)
         return (changed * 255).round_().to(torch.uint8)
 
