@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,6 +114,8 @@ def _print_next(path: Path, runs: Path) -> None:
     """The command that trains a student of a cache by a method for such a teacher."""
     from .. import console
     from ..commands import caches
+    from ..commands.checks import FOR_PHOTOGRAPHS
+    from ..data.filedata import LARGEST_SMALL_SIZE
 
     opened = caches.open_cache(path)
     method = caches.suited(opened)
@@ -120,6 +123,8 @@ def _print_next(path: Path, runs: Path) -> None:
     found_by_itself = runs == options.DEFAULT_RUNS and newest and newest.samefile(path)
     named = [] if found_by_itself else ["--cache", str(path)]
     named += [] if runs == options.DEFAULT_RUNS else ["--runs", str(runs)]
+    size = caches.data_spec_of(opened).image_size or 0
+    named += shlex.split(FOR_PHOTOGRAPHS) if size > LARGEST_SMALL_SIZE else []
     remark = "with a --cache for each expert" if caches.experts_classes(opened) else ""
     console.follows(command("distill", "--method", method, *named, remark=remark))
 

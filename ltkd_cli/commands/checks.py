@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..data import Data
+from ..data.filedata import LARGEST_SMALL_SIZE
 from ..data.files import name_some
 from ..errors import (
     CacheError,
@@ -22,14 +23,28 @@ from ..methods.finding import name_of
 from ..runs import Run
 from ..views.policy import Policy
 
+FOR_PHOTOGRAPHS = "--model torchvision/resnet18 --recipe imagenet-lt"
+"""A small network for photographs, and a recipe for it."""
+
 
 def warn_of_images(data: Data) -> Iterator[Warned]:
-    """What is odd about the images, and which classes have no test image."""
+    """What is odd about the images, and which classes have no test or validation image."""
     yield from map(Warned, data.warnings)
-    counts = data.test.class_counts()
-    absent = [name for name, count in zip(data.test.class_names, counts, strict=True) if not count]
-    if absent:
-        yield Warned(f"No test image of {data.name} is of class {name_some(absent)}.")
+    for images in filter(None, (data.test, data.validation)):
+        counts = zip(images.class_names, images.class_counts(), strict=True)
+        if absent := [name for name, count in counts if not count]:
+            yield Warned(f"No {images.split} image of {data.name} is of class {name_some(absent)}.")
+
+
+def warn_of_network(model: str, data: Data) -> Iterator[Warned]:
+    """That a ResNet for CIFAR is to see photographs, which costs several times a usual one."""
+    side = max(data.train.images.size)
+    if "/" not in model and side > LARGEST_SMALL_SIZE:
+        yield Warned(
+            f"{model} is made for images of 32 pixels, and these have {side}: it takes more time "
+            "and memory than larger networks that are made for photographs.",
+            FOR_PHOTOGRAPHS,
+        )
 
 
 def how_kept(data: Data) -> Iterator[ImagesKept]:
@@ -80,9 +95,13 @@ def refuse_chance(
     known = all(found.get(name) is not None for name in ("low", "accuracy", "high"))
     if not known or found["low"] > chance:
         return
+    places = 1 if chance >= 0.001 else 3
+    accuracy, low, high, by_chance = (
+        f"{share:.{places}%}" for share in (found["accuracy"], found["low"], found["high"], chance)
+    )
     problem = (
-        f"{teacher} is no better than chance: its balanced accuracy is {found['accuracy']:.1%} "
-        f"[{found['low']:.1%}, {found['high']:.1%}], and chance is {chance:.1%}."
+        f"{teacher} is no better than chance: its balanced accuracy is {accuracy} "
+        f"[{low}, {high}], and chance is {by_chance}."
     )
     if not force:
         raise error(problem, hint)

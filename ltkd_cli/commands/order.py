@@ -21,6 +21,8 @@ MAX_BYTES = 2**31
 
 Rows = NDArray[np.int64]
 
+ByPath = dict[tuple[str, ...], list[int]]
+
 
 def read_names(path: Path) -> list[str]:
     """The paths or names of images in a file, one on each line; DataError where that cannot be."""
@@ -53,19 +55,20 @@ def rows_of(images: Listing, names: Sequence[str], path: Path) -> Rows:
     and `old/test/x.jpg` is not. DataMismatch where an image has no name, or more than one, or two
     images have the same.
     """
-    by_file = defaultdict(list)
     parts = [_parts(name) for name in names]
-    for row, each in enumerate(parts):
-        by_file[each[-1]].append(row)
+    by_path = _by(parts)
+    by_end: dict[int, ByPath] = {}
     found, lacking = [], []
     above = _parts(os.path.abspath(images.root))  # noqa: PTH100 - names need not be paths
     for key in images.keys:
         own = _parts(key)
-        candidates = by_file[own[-1]]
-        rows = [row for row in candidates if _is_end(parts[row], (*above, *own))]
-        rows = rows or _longest(
-            [row for row in candidates if _is_end(own, parts[row])], parts, (*above, *own)
-        )
+        whole = (*above, *own)
+        rows = sorted(row for start in range(len(whole)) for row in by_path.get(whole[start:], ()))
+        if not rows:
+            length = len(own)
+            if length not in by_end:
+                by_end[length] = _by([each[-length:] for each in parts])
+            rows = _longest(by_end[length].get(own, []), parts, whole)
         if len(rows) > 1:
             raise DataMismatch(
                 f"{path} has several lines that may be {key}: "
@@ -106,5 +109,9 @@ def _shared(one: tuple[str, ...], other: tuple[str, ...]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def _is_end(end: tuple[str, ...], whole: tuple[str, ...]) -> bool:
-    return whole[-len(end) :] == end
+def _by(paths: Sequence[tuple[str, ...]]) -> ByPath:
+    """The rows of every path."""
+    rows: ByPath = defaultdict(list)
+    for row, path in enumerate(paths):
+        rows[path].append(row)
+    return rows

@@ -31,7 +31,7 @@ from ..training.residency import CHOICES as RESIDENT
 from ..views.policy import Policy
 from . import caches as teacher_caches
 from . import initial
-from .checks import check_mixtures, how_kept, warn_of_images
+from .checks import check_mixtures, how_kept, warn_of_images, warn_of_network
 from .images import chosen
 from .settings import AUGMENTATIONS, Settings, with_images
 
@@ -114,6 +114,7 @@ def prepare(
     yield from initial.introduce(prepared.weights)
     yield from teacher_caches.introduce(prepared.caches, method)
     yield from warn_of_images(prepared.data)
+    yield from warn_of_network(prepared.settings.model, prepared.data)
     return prepared
 
 

@@ -49,6 +49,8 @@ from .settings import Settings, Watch, moved
 SECONDS_BETWEEN_STATES = 60.0
 """A killed run repeats at most about this much."""
 
+MORE_SHARED_MEMORY = "a container with more of it (docker run --shm-size=8g), or a smaller batch"
+
 
 def start(
     root: Path, kind: str, prepared: Prepared, name: str | None, watch: Watch | None = None
@@ -176,6 +178,8 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
             else:
                 batch = recipe.batch_size  # whether data fit beside a step is tried on a batch
                 loader = _loader(prepared, training)
+                if loader.reader and (lacking := loader.reader.lacking(batch)):
+                    yield Warned(lacking, MORE_SHARED_MEMORY)
             kept, batch = loader.bytes_on_gpu, recipe.batch_size
             yield from _train(run, prepared, training, loader, watch, stop)
         except KeyboardInterrupt:

@@ -63,7 +63,7 @@ def data_of_splits(splits: Splits, progress: Progress | None) -> Data:
         groups=group_classes(np.bincount(subset.labels).tolist(), spec.groups),
         mean=mean,
         std=std,
-        views="crop-flip",
+        views="crop-flip" if stores[0].uniform else "rrc+flip",
         validation=None if validation is None else sets[2],
         warnings=(*splits.warnings, *warnings_of(train.name, marked)),
         kept=kept,

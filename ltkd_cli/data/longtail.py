@@ -83,9 +83,11 @@ def choose_rows(labels: NDArray[np.int64], counts: Sequence[int], seed: int) -> 
     CIFAR-LT subsets of Cao et al. (arXiv:1906.07413).
     """
     generator = np.random.RandomState(seed)
+    by_class = np.argsort(labels, kind="stable")
+    ends = np.searchsorted(labels[by_class], np.arange(len(counts) + 1))
     chosen = []
     for label, count in enumerate(counts):
-        rows = np.where(labels == label)[0]
+        rows = by_class[ends[label] : ends[label + 1]]
         generator.shuffle(rows)
         chosen.append(rows[:count])
     return np.concatenate(chosen)

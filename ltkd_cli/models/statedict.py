@@ -72,6 +72,13 @@ class Matched:
     """`weight` [C, D] and `bias` [C] of a linear head; empty where there is none."""
     ignored: tuple[str, ...]
     """Modules that the network does not have, as `projector`."""
+    beside: tuple[str, ...] = ()
+    """Linear layers in other parts that fit the features, where the backbone's part has none: as
+    `part classifier, prefix module.fc.`. A single one is the head."""
+    unused: tuple[str, ...] = ()
+    """Other parts, and tensors beside the head in its part, where the head is in another part."""
+    parts: tuple[str, ...] = ()
+    """Names of the parts of the file."""
 
 
 def read(path: Path) -> WeightFile:
@@ -118,6 +125,14 @@ def match(
     heads = (*classifiers, *HEADS)
     _check(file.path, found, expected, heads)
     head = _head(best, prefix, heads, width)
+    beside: dict[str, _Linear] = {}
+    if not head:
+        beside = _linear_layers(_without_backbone(file.parts, rename, expected, best, name), width)
+    unused: tuple[str, ...] = ()
+    if len(beside) == 1:
+        (layer,) = beside.values()
+        head = layer.tensors
+        unused = _unused(file.parts, name, layer)
     backbone = {key: found.get(key, value) for key, value in expected.items()}
     _check_finite(file.path, {**backbone, **{f"head.{key}": t for key, t in head.items()}})
     known = {_module(key) for key in expected} | {_module(key) for key in classifiers} | {*HEADS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..data import ImageSet
 from ..models import Network
-from ..training.features import FeatureSource
+from ..training.features import FeatureSource, each
 from ..views.policy import Policy, to_float
-from ..views.reader import Request, read
+from ..views.reader import Reader, Request, read
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Features:
 def fixed(features: Features) -> FeatureSource:
     """Features that were computed before."""
     values = features.values
-    return FeatureSource(features.labels, values.shape[1], lambda rows, views: values[rows, views])
+    return each(features.labels, values.shape[1], lambda rows, views: values[rows, views])
 
 
 def moving(
@@ -46,15 +47,17 @@ def moving(
     in evaluation. The network itself is changed.
     """
 
-    def of(rows: Tensor, views: Tensor) -> Tensor:
-        network.eval()
-        for layer in network.modules():
-            if isinstance(layer, _BatchNorm):
-                layer.train()
-        (drawn,) = read(images.images, [Request(rows, views)], policy, device)
-        with torch.no_grad():
-            features: Tensor = network(to_float(drawn.images))["features"]
-        network.eval()
-        return features
+    reader = None if images.images.ready else Reader(images.images, policy, device)
+
+    def of(requests: Sequence[Request]) -> Iterator[Tensor]:
+        for drawn in read(images.images, requests, policy, device, reader):
+            network.eval()
+            for layer in network.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.train()
+            with torch.no_grad():
+                features: Tensor = network(to_float(drawn.images))["features"]
+            network.eval()
+            yield features
 
     return FeatureSource(images.labels, None, of)

@@ -1,8 +1,14 @@
-"""Post-hoc adjustment: strength and temperature, and what they are chosen by."""
+"""Post-hoc adjustment: strength and temperature, and what they are chosen by.
+
+Logits of the validation images are never held all at once: they come in blocks of at most
+MAX_LOGITS, or of one view where a view has more, and what is kept of a view is its prediction or
+two numbers. So a choice works in less than 1 GiB beside the features, however many images and
+classes there are; what grows with them is the time, about ten passes over all logits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -22,14 +28,21 @@ MAX_TEMPERATURE = 100.0
 """Temperature at which a network that knows nothing is given up on."""
 
 MAX_VALIDATION_LOGITS = 2**27
-"""1 GiB in float64: beyond it classes give fewer images."""
+"""Beyond it classes give fewer images, though at least one: each pass computes all of them."""
+
+MAX_LOGITS = 2**24
+"""Of a block: 128 MiB in float64, of which fitting a temperature holds about five at a time."""
 
 MAX_VALIDATION_IMAGES = 100
 """Of a class, unless told otherwise."""
 
 _VALIDATION = 0x5EED  # a stream of its own, apart from those of the training's draws
 _ROUNDING = 1e-9
-_HALVINGS = 60
+_TOLERANCE = 1e-12
+_MAX_STEPS = 60  # as many halvings leave nothing of the range
+
+Blocks = Callable[[], Iterable[Tensor]]
+"""Reads logits float [B, C] of all views of all images in their order, block by block."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,7 @@ class Sweep:
 
 
 def validation_images(classes: int, views: int) -> int:
-    """Images of each class to choose on: 100, or as many as keep the logits of all in bounds."""
+    """Images of each class to choose on: 100, or fewer, so that a pass takes no more time."""
     fitting = MAX_VALIDATION_LOGITS // (classes * classes * views)
     return max(1, min(MAX_VALIDATION_IMAGES, fitting))
 
@@ -63,12 +76,12 @@ def validation_rows(labels: Tensor, per_class: int, seed: int) -> Tensor:
     return by_class[place < per_class].sort().values
 
 
-def correct_views(logits: Tensor, labels: Tensor) -> Tensor:
+def correct_views(predicted: Tensor, labels: Tensor) -> Tensor:
     """Share of each image's views that are predicted correctly, float64 [M].
 
-    Logits [M V, C] hold the views of an image one after the other, labels [M].
+    Predicted classes int64 [M V] hold the views of an image one after the other, labels [M].
     """
-    correct = logits.argmax(1).reshape(len(labels), -1) == labels[:, None]
+    correct = predicted.reshape(len(labels), -1) == labels[:, None]
     return correct.double().mean(1)
 
 
@@ -97,13 +110,17 @@ def balanced_nll(logits: Tensor, labels: Tensor) -> float:
     return float(nll @ _balancing_weights(labels))
 
 
-def sweep(logits_at: Callable[[float], Tensor], labels: Tensor) -> Sweep:
-    """Tries every strength of GRID: `logits_at(strength)` [M V, C], validation labels [M].
+def sweep(blocks: Blocks, adjust: Callable[[Tensor, float], Tensor], labels: Tensor) -> Sweep:
+    """Tries every strength of GRID in one pass over the logits; validation labels [M].
 
-    Strengths that the best does not beat (`is_better`) are as good as it. Images that the
+    `adjust(logits, strength)` gives a block's logits [B, C] at a strength. Strengths that the best does not beat (`is_better`) are as good as it. Images that the
     network was trained on often cannot tell many strengths apart; the source's own then wins.
     """
-    tried = [correct_views(logits_at(strength), labels) for strength in GRID]
+    predicted = [
+        torch.stack([adjust(logits, strength).argmax(1) for strength in GRID])
+        for logits in blocks()
+    ]
+    tried = [correct_views(each, labels) for each in torch.cat(predicted, 1)]
     accuracies = tuple(balanced_accuracy(each, labels) for each in tried)
     best = tried[accuracies.index(max(accuracies))]
     tied = [s for s, each in zip(GRID, tried, strict=True) if not is_better(best, each, labels)]
@@ -135,31 +152,53 @@ def prior_to(class_counts: Tensor, strength: float) -> Tensor:
     return strength * log_prior(class_counts)
 
 
-def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
+def fitted_temperature(blocks: Blocks, labels: Tensor) -> float:
     """Temperature in [1, 100] with the smallest `balanced_nll` of logits / temperature.
 
-    Never below 1: images that the network was trained on would ask for sharper and sharper
-    probabilities, and nothing would stop them. The loss is convex in 1 / temperature,
-    so halving the range finds where its slope is 0.
+    `labels` [M V] are those of the logits. Never below 1: images that the network was trained on
+    would ask for sharper and sharper probabilities, and nothing would stop them. The loss is
+    convex in 1 / temperature; where its slope is 0 is found by Newton's method, which halves the
+    range where a step would leave it.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017
     (arXiv:1706.04599); the class-balanced mean and the bound are ours.
     """
-    logits = logits.double()
     weights = _balancing_weights(labels)
-    of_label = logits.gather(1, labels[:, None])[:, 0]
 
-    def slope(inverse: float) -> float:
-        expected = ((inverse * logits).softmax(1) * logits).sum(1)
-        return float((expected - of_label) @ weights)
+    def derivatives(inverse: float) -> tuple[float, float]:
+        """Slope and curvature of the loss at 1 / temperature."""
+        parts, begin = [], 0
+        for logits in blocks():
+            own = labels[begin : begin + len(logits)]
+            parts.append(_derivatives(logits.double(), own, inverse))
+            begin += len(logits)
+        slope, curvature = torch.cat(parts, 1) @ weights
+        return float(slope), float(curvature)
 
     low, high = 1 / MAX_TEMPERATURE, 1.0
-    if slope(high) <= 0:
+    if derivatives(high)[0] <= 0:
         return 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return 1 / high
+    inverse = low
+    for _ in range(_MAX_STEPS):
+        slope, curvature = derivatives(inverse)
+        low, high = (inverse, high) if slope < 0 else (low, inverse)
+        last, inverse = inverse, inverse - slope / curvature if curvature else low
+        if not low < inverse < high:
+            inverse = (low + high) / 2
+        if abs(inverse - last) <= _TOLERANCE * last:
+            break
+    return 1 / inverse
+
+
+def _derivatives(logits: Tensor, labels: Tensor, inverse: float) -> Tensor:
+    """First and second derivative [2, B] of each negative log-likelihood by 1 / temperature.
+
+    They are the mean of the logits float64 [B, C] less that of the label, and their variance.
+    """
+    probabilities = (inverse * logits).softmax(1)
+    mean = (probabilities * logits).sum(1, keepdim=True)
+    variance = (probabilities * (logits - mean).square()).sum(1)
+    return torch.stack([(mean - logits.gather(1, labels[:, None]))[:, 0], variance])
 
 
 def _balancing_weights(labels: Tensor) -> Tensor:

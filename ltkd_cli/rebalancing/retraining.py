@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from ..errors import Diverged, command
 from ..events import Retrained
 from ..models.head import CosineHead, Head
-from ..training.features import FeatureSource
-from ..training.sampling import batches_of, draw_epoch, whole_batches
+from ..training.features import FeatureSource, requests_of
+from ..training.sampling import draw_epoch, whole_batches
 from ..views.draws import send
 from .recipes import Retraining
 
@@ -156,14 +156,13 @@ def _fit(
         drawn = draw_epoch(labels, "class-balanced", seed, epoch, limit)
         if recipe.drop_last:
             drawn = whole_batches(drawn, size)
-        for begin in range(0, batches_of(len(drawn.rows), size) * size, size):
-            part = slice(begin, begin + size)
-            rows, views = drawn.rows[part], drawn.views[part]
-            logits = logits_of(send(source.of(rows, views), device))
+        requests, done = requests_of(drawn, size), epoch * len(labels)
+        for (rows, _), features in zip(requests, source.of(requests), strict=True):
+            logits = logits_of(send(features, device))
             optimizer.zero_grad()
             torch.autograd.backward(loss(logits, send(labels[rows], device)))
             optimizer.step()
-            done = epoch * len(labels) + min(part.stop, len(labels))
+            done += len(rows)
             yield Retrained(done, recipe.epochs * len(labels))
     if not all(bool(one.isfinite().all()) for _, tensors in trained for one in tensors):
         raise Diverged(

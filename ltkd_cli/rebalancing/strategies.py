@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from ..training.features import FeatureSource
 from .features import Features
 from .posthoc import (
     GRID,
+    MAX_LOGITS,
+    Blocks,
     Sweep,
     correct_views,
     fitted_temperature,
@@ -94,15 +97,20 @@ def retrain_head(
 
 def correct_of(head: Head, features: Features) -> Tensor:
     """Share of each image's views that the head predicts correctly, float64 [R]."""
-    return correct_views(_logits(head, features.flat()), features.labels)
+    blocks = _blocks(partial(_logits, head), features, len(head.weight))
+    predicted = torch.cat([logits.argmax(1) for logits in blocks()])
+    return correct_views(predicted, features.labels)
 
 
 def _tau_norm(head: nn.Linear, validation: Features, strength: float | None) -> NewHead:
     weight = head.weight.detach().cpu()
-    unbiased = F.linear(validation.flat(), weight)
     tried = None
     if strength is None:
-        tried = sweep(lambda value: unbiased / lengths_to(weight, value), validation.labels)
+        tried = sweep(
+            _blocks(lambda features: F.linear(features, weight), validation, len(weight)),
+            lambda unbiased, value: unbiased / lengths_to(weight, value),
+            validation.labels,
+        )
         strength = tried.chosen
     new = _linear(head, weight / lengths_to(weight, strength)[:, None], torch.zeros(len(weight)))
     return NewHead(new, _found(strength, tried), f"tau-norm: {_choice(strength, tried)}; no bias")
@@ -111,13 +119,19 @@ def _tau_norm(head: nn.Linear, validation: Features, strength: float | None) -> 
 def _logit_adjust(
     head: nn.Linear, validation: Features, class_counts: Tensor, strength: float | None
 ) -> NewHead:
-    logits = _logits(head, validation.flat())
     tried = None
     if strength is None:
-        tried = sweep(lambda value: logits - prior_to(class_counts, value), validation.labels)
+        tried = sweep(
+            _blocks(partial(_logits, head), validation, len(class_counts)),
+            lambda logits, value: logits - prior_to(class_counts, value),
+            validation.labels,
+        )
         strength = tried.chosen
     prior = prior_to(class_counts, strength)
-    temperature = fitted_temperature(logits - prior, validation.labels_of_views())
+    adjusted = _blocks(
+        lambda features: _logits(head, features) - prior, validation, len(class_counts)
+    )
+    temperature = fitted_temperature(adjusted, validation.labels_of_views())
     bias = head.bias.detach().cpu() - prior
     new = _linear(head, head.weight / temperature, bias / temperature)
     found = _found(strength, tried) | {"temperature": temperature}
@@ -125,8 +139,14 @@ def _logit_adjust(
     return NewHead(new, found, words)
 
 
+def _blocks(layer: Callable[[Tensor], Tensor], features: Features, classes: int) -> Blocks:
+    """What a layer makes [B, C] of all views in turn, computed anew whenever it is read."""
+    parts = features.flat().split(max(1, MAX_LOGITS // classes))
+    return lambda: map(layer, parts)
+
+
 def _logits(head: Head, features: Tensor) -> Tensor:
-    """Logits [M, C] on the CPU, without gradients."""
+    """Logits [B, C] on the CPU, without gradients."""
     with torch.inference_mode():
         logits: Tensor = head(features.to(head.weight.device))
         return logits.cpu()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from ..cache import Cache
 from ..methods.contract import Batch
 from ..views.draws import send
+from ..views.reader import Request
 from .sampling import SampledViews, batches_of, draw_subset
 
 _FEATURES = frozenset({"features"})
@@ -24,8 +26,8 @@ class FeatureSource:
     """int64 [N], on the CPU."""
     views: int | None
     """Views of every image that there are; None for any number."""
-    of: Callable[[Tensor, Tensor], Tensor]
-    """Features [B, D] of the given views of rows, int64 [B] both, on some device."""
+    of: Callable[[Sequence[Request]], Iterator[Tensor]]
+    """Features [B, D] of the views of each request in turn, on some device."""
 
 
 def stored(
@@ -36,9 +38,16 @@ def stored(
     `labels` int64 [N] are those of the rows. Errors as for `Cache.read`.
     """
     if device is None:
-        return FeatureSource(labels, views, lambda rows, views: _read(cache, rows, views))
+        return each(labels, views, lambda rows, views: _read(cache, rows, views))
     held, first = cache.tensor("features", device), cache.views_of(torch.arange(len(labels)))[0]
-    return FeatureSource(labels, views, lambda rows, views: held[send(first[rows] + views, device)])
+    return each(labels, views, lambda rows, views: held[send(first[rows] + views, device)])
+
+
+def each(
+    labels: Tensor, views: int | None, of: Callable[[Tensor, Tensor], Tensor]
+) -> FeatureSource:
+    """A source of features that are there: `of` gives those of views of rows, int64 [B] both."""
+    return FeatureSource(labels, views, lambda requests: starmap(of, requests))
 
 
 @dataclass(frozen=True)
@@ -62,14 +71,21 @@ class FeatureLoader:
         self, sampled: SampledViews, batch_size: int, start: int, epoch: int, epochs: int
     ) -> Iterator[tuple[Tensor, Batch]]:
         """Features float [B, D] on the device and their batch, from batch `start` on."""
-        steps = batches_of(len(sampled.rows), batch_size)
-        for step in range(start, steps):
-            part = slice(step * batch_size, (step + 1) * batch_size)
-            rows, views = sampled.rows[part], sampled.views[part]
+        requests = requests_of(sampled, batch_size)
+        steps, requests = len(requests), requests[start:]
+        features = self.source.of(requests)
+        for step, (rows, _) in enumerate(requests, start):
             done = torch.tensor((epoch * steps + step) / (steps * epochs), dtype=torch.float64)
             labels = send(self.source.labels[rows], self.device)
             batch = Batch(labels, send(rows, self.device), (), send(done, self.device))
-            yield send(self.source.of(rows, views), self.device), batch
+            yield send(next(features), self.device), batch
+
+
+def requests_of(sampled: SampledViews, size: int) -> list[Request]:
+    """The views of an epoch in its batches; see `batches_of` for how many those are."""
+    steps = range(batches_of(len(sampled.rows), size))
+    parts = [slice(step * size, (step + 1) * size) for step in steps]
+    return [Request(sampled.rows[part], sampled.views[part]) for part in parts]
 
 
 def _read(cache: Cache, rows: Tensor, views: Tensor) -> Tensor:

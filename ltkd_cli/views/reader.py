@@ -87,10 +87,23 @@ class Reader:
             batches = iter(self._loader)
         return _unpacked(batches)
 
+    def lacking(self, batch_size: int) -> str:
+        """Why fewer processes read batches than the machine has cores for; empty where it is so."""
+        wanted, room = wanted_workers(self._device), self._room(batch_size)
+        if min(wanted, MAX_WORKERS) <= room:
+            return ""
+        return (
+            f"{SHARED_MEMORY} has room for the batches of {room} of {min(wanted, MAX_WORKERS)} "
+            "processes that read images."
+        )
+
     def _worker_count(self, requests: Sequence[Request]) -> int:
+        largest = max(len(request.rows) for request in requests[:2])
+        return worker_count(len(requests), self._room(largest), self._device)
+
+    def _room(self, batch_size: int) -> int:
         height, width = self._images.size
-        batch_bytes = 3 * height * width * max(len(request.rows) for request in requests[:2])
-        return worker_count(len(requests), batch_bytes, self._device)
+        return room_for(3 * height * width * batch_size)
 
     def _open(self, workers: int) -> DataLoader[Tensor | Failed]:
         return DataLoader(
@@ -109,10 +122,15 @@ class Reader:
 
 
 def read(
-    images: Images, requests: Sequence[Request], policy: Policy, device: torch.device
+    images: Images,
+    requests: Sequence[Request],
+    policy: Policy,
+    device: torch.device,
+    reader: Reader | None = None,
 ) -> Iterator[Mixed]:
     """The views of each request, on a device; each image of a request is read once.
 
+    `reader` is one of these images and this policy, whose workers are there from an earlier call.
     DataError and the like where an image cannot be read.
     """
     total = len(images)
@@ -120,7 +138,7 @@ def read(
         for request in requests:
             yield render(lambda rows: _gather(images, rows, device), *request, policy, total)
         return
-    frames = Reader(images, policy, device).frames(requests)
+    frames = (reader or Reader(images, policy, device)).frames(requests)
     for request, found in zip(requests, frames, strict=True):
         yield finish(found.to(device, non_blocking=True), *request, policy, total)
 
@@ -130,20 +148,30 @@ def clean(rows: Iterable[Tensor]) -> list[Request]:
     return [Request(part, torch.zeros_like(part)) for part in rows]
 
 
-def worker_count(requests: int, batch_bytes: int, device: torch.device) -> int:
-    """Processes that read: for a GPU one for each core but one, else one for each thread.
+def worker_count(requests: int, room: int, device: torch.device) -> int:
+    """Processes that read: as many as are wanted, but no more than requests, or than have room.
 
-    No more than there are requests, or than shared memory has room for; 0 where this process
-    has to read by itself.
+    0 where this process has to read by itself.
     """
-    if requests < 2 or "fork" not in multiprocessing.get_all_start_methods():
+    return min(wanted_workers(device), requests, room, MAX_WORKERS) if requests > 1 else 0
+
+
+def wanted_workers(device: torch.device) -> int:
+    """Processes to read with: for a GPU one for each core but one, else one for each thread.
+
+    0 on systems where processes cannot be forked.
+    """
+    if "fork" not in multiprocessing.get_all_start_methods():
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    wanted = max(1, cores - 1) if device.type == "cuda" else min(cores, torch.get_num_threads())
-    room = wanted
-    if SHARED_MEMORY.is_dir():
-        room = shutil.disk_usage(SHARED_MEMORY).free // 2 // ((AHEAD + 1) * batch_bytes)
-    return min(wanted, requests, room, MAX_WORKERS)
+    return max(1, cores - 1) if device.type == "cuda" else min(cores, torch.get_num_threads())
+
+
+def room_for(batch_bytes: int) -> int:
+    """Processes whose batches shared memory has room for."""
+    if not SHARED_MEMORY.is_dir():
+        return MAX_WORKERS
+    return shutil.disk_usage(SHARED_MEMORY).free // 2 // ((AHEAD + 1) * batch_bytes)
 
 
 def _gather(images: Images, rows: Tensor, device: torch.device) -> Tensor:

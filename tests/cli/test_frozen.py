@@ -17,7 +17,7 @@ from ltkd_cli.commands.prepare import reopen
 from ltkd_cli.commands.settings import Settings
 from ltkd_cli.inference import forward_views
 from ltkd_cli.runs import find
-from ltkd_cli.training.features import FeatureLoader, FeatureSource
+from ltkd_cli.training.features import FeatureLoader, each
 from ltkd_cli.training.loader import open_loader
 from ltkd_cli.training.loop import begin, train
 
@@ -111,7 +111,7 @@ def test_the_head_is_the_one_that_features_on_the_fly_would_train(ltkd, weights)
         every = views_of(prepared, rows, 4)["features"].reshape(len(rows), 4, -1)
         return every[torch.arange(len(rows)), views]
 
-    loader = FeatureLoader(FeatureSource(prepared.data.train.labels, 4, of), CPU)
+    loader = FeatureLoader(each(prepared.data.train.labels, 4, of), CPU)
     on_the_fly = trained(prepared, loader, prepared.network.classify)
     made = load_file(RUN / "model.safetensors")
     for name in ("head.weight", "head.bias"):

@@ -110,3 +110,24 @@ def test_data_shows_how_large_the_decoded_images_are(told, ltkd):
     assert said.code == 0
     assert "decoded" in said.out
     assert "KB" in said.out or "MB" in said.out
+
+
+def test_photographs_are_cut_at_random_and_squares_are_padded(ltkd, empty):
+    write_photographs(empty / "mixed")
+    write_photographs(empty / "squares", sizes=[(SIZE, SIZE)])
+    for images, views in (("mixed", "rrc:0.08+flip"), ("squares", "crop-flip")):
+        assert ltkd("teach", "--data", images, "--image-size", SIZE, *TINY).code == 0
+        assert runs.newest(empty / "runs").settings["views"] == views
+
+
+def test_a_network_for_cifar_is_warned_of_where_photographs_are_large(ltkd, empty):
+    write_photographs(empty / "mixed")
+    large = ("--data", "mixed", "--image-size", 72)
+    said = ltkd("teach", *large, *TINY)
+    assert said.code == 0
+    (warning,) = [line for line in said.err.splitlines() if "resnet8 is made for" in line]
+    assert "72" in warning
+    said = ltkd("export-logits", "--views", 1, "--force")
+    assert "--model torchvision/resnet18 --recipe imagenet-lt" in said.err.splitlines()[-1]
+    said = ltkd("teach", "--data", "mixed", "--image-size", SIZE, *TINY)
+    assert "is made for" not in said.err

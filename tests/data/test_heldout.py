@@ -8,6 +8,7 @@ import torch
 
 from ltkd_cli.data import DataSpec, load
 from ltkd_cli.data.heldout import hold_out
+from ltkd_cli.data.longtail import choose_rows
 from ltkd_cli.errors import DataError, UsageError
 
 
@@ -126,3 +127,14 @@ def test_the_digits_hold_out_images_and_keep_their_test_set():
     assert held.train.class_counts()[0] == whole.train.class_counts()[0] - 10
     assert whole.validation is None
     assert torch.equal(held.test.labels, whole.test.labels)
+
+
+def test_rows_are_drawn_class_by_class_as_the_authors_draw_them():
+    labels = np.random.default_rng(0).integers(0, 7, 500)
+    counts = [20, 0, 30, 5, 1, 90, 3]
+    generator, expected = np.random.RandomState(3), []
+    for label, count in enumerate(counts):
+        rows = np.flatnonzero(labels == label)
+        generator.shuffle(rows)
+        expected.append(rows[:count])
+    assert np.array_equal(choose_rows(labels, counts, 3), np.concatenate(expected))

@@ -23,7 +23,7 @@ from ltkd_cli.data import DataSpec, load
 from ltkd_cli.errors import Diverged
 from ltkd_cli.models import ModelSpec
 from ltkd_cli.models.head import CosineHead
-from ltkd_cli.rebalancing.features import Features, FeatureSource, fixed, moving
+from ltkd_cli.rebalancing.features import Features, fixed, moving
 from ltkd_cli.rebalancing.recipes import KANG, MISLAS, Retraining
 from ltkd_cli.rebalancing.retraining import (
     label_aware_smoothing,
@@ -32,9 +32,11 @@ from ltkd_cli.rebalancing.retraining import (
     smoothed_cross_entropy,
 )
 from ltkd_cli.rebalancing.strategies import RETRAINED, STRATEGIES
+from ltkd_cli.training.features import each
 from ltkd_cli.training.recipe import Recipe
 from ltkd_cli.training.sampling import draw_epoch
 from ltkd_cli.views.policy import Policy
+from ltkd_cli.views.reader import Request
 
 CPU = torch.device("cpu")
 ONE_STEP = Recipe(
@@ -205,7 +207,7 @@ def sizes_of_batches(rows, size, *, drop_last):
         return torch.zeros(len(rows), WIDTH)
 
     how = Retraining(replace(ONE_STEP, epochs=2, batch_size=size, drop_last=drop_last))
-    source = FeatureSource(torch.arange(rows) % 2, None, of)
+    source = each(torch.arange(rows) % 2, None, of)
     events = list(retrain(torch.nn.Linear(WIDTH, 2), source, how, seed=0))
     assert len(events) == len(asked)
     return asked
@@ -240,7 +242,7 @@ def test_moving_statistics_are_those_of_a_network_in_training(network, digits):
     trained = copy.deepcopy(network).train()
     source = moving(network, digits, Policy("none"), CPU)
     rows = torch.arange(0, 64)
-    found = source.of(rows, torch.zeros_like(rows))
+    (found,) = source.of([Request(rows, torch.zeros_like(rows))])
     with torch.no_grad():
         wanted = trained(digits.images.gather(rows).float() / 255)["features"]
     torch.testing.assert_close(found, wanted)
@@ -248,10 +250,22 @@ def test_moving_statistics_are_those_of_a_network_in_training(network, digits):
         torch.testing.assert_close(network.state_dict()[name], value)
 
 
+def test_moving_statistics_are_of_one_batch_after_the_other(network, digits):
+    trained = copy.deepcopy(network).train()
+    source, rows = moving(network, digits, Policy("none"), CPU), torch.arange(0, 96)
+    requests = [Request(part, torch.zeros_like(part)) for part in rows.split(32)]
+    for request, found in zip(requests, source.of(requests), strict=True):
+        with torch.no_grad():
+            wanted = trained(digits.images.gather(request.rows).float() / 255)["features"]
+        torch.testing.assert_close(found, wanted)
+    tracked = [v for name, v in network.state_dict().items() if name.endswith("batches_tracked")]
+    assert {int(count) for count in tracked} == {3}
+
+
 def test_moving_statistics_change_no_weight_and_leave_the_network_in_evaluation(network, digits):
     before = copy.deepcopy(network.state_dict())
     source = moving(network, digits, Policy("crop"), CPU)
-    source.of(torch.arange(64), torch.arange(64))
+    (_,) = source.of([Request(torch.arange(64), torch.arange(64))])
     changed = {k for k, v in network.state_dict().items() if not torch.equal(v, before[k])}
     assert changed
     assert {name.rpartition(".")[2] for name in changed} == {

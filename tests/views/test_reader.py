@@ -232,13 +232,39 @@ def test_no_memory_for_a_batch_is_said_as_that(stored, monkeypatch):
 
 def test_workers_are_as_many_as_there_are_threads_requests_and_room(monkeypatch, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
-    usage = shutil.disk_usage("/")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=6_000_000))
     threads(4)
     assert worker_count(100, 1000, CPU) == 4
     assert worker_count(3, 1000, CPU) == 3
     assert worker_count(1, 1000, CPU) == 0  # nothing to do ahead
     assert worker_count(100, 1000, torch.device("cuda")) == reader.MAX_WORKERS
-    if reader.SHARED_MEMORY.is_dir():
-        assert worker_count(100, 500_000, CPU) == 2
-        assert worker_count(100, 5_000_000, CPU) == 0
+    assert worker_count(100, 2, CPU) == 2
+    assert worker_count(100, 0, CPU) == 0
+
+
+def test_a_reader_serves_one_call_of_read_after_the_other(stored, threads):
+    threads(2)
+    requests = clean(torch.arange(12).split(3))
+    kept, loaders = Reader(stored, IMAGENET, CPU), []
+    for _ in range(2):
+        found = [each.images for each in read(stored, requests, IMAGENET, CPU, kept)]
+        own = [each.images for each in read(stored, requests, IMAGENET, CPU)]
+        assert all(torch.equal(a, b) for a, b in zip(found, own, strict=True))
+        loaders.append(kept._loader)
+    assert loaders[0] is loaders[1]
+    assert loaders[0].num_workers == 2
+
+
+def test_shared_memory_that_is_too_small_is_told_of(stored, monkeypatch, threads, tmp_path):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
+    monkeypatch.setattr(reader, "SHARED_MEMORY", tmp_path)
+    threads(4)
+    height, width = stored.size
+    usage, batch = shutil.disk_usage("/"), 3 * height * width * 100
+    for batches, room in ((23, 3), (24, 4)):  # of three for each process, half of what is free
+        free = batches * batch
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: usage._replace(free=free))
+        assert reader.room_for(batch) == room
+        said = Reader(stored, IMAGENET, CPU).lacking(100)
+        assert bool(said) == (room < 4)
+    monkeypatch.setattr(reader, "SHARED_MEMORY", tmp_path / "none")
+    assert not Reader(stored, IMAGENET, CPU).lacking(100)
