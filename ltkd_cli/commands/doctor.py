@@ -12,12 +12,13 @@ from ..data import DataSpec, check, find, has_files, load
 from ..data.checks import TEST, TRAIN, Marked, Same, mark, same_images
 from ..data.contents import Progress
 from ..data.failures import Failure, name_some
-from ..data.filedata import long_tailed, own_size
+from ..data.filedata import LARGEST_SMALL_SIZE, long_tailed, own_size
 from ..data.files import EncodedImages, Listing
 from ..data.groups import Groups, group_classes
 from ..data.inspection import DEEP, GREY, Inspected, inspect
 from ..metrics import wilson
 from ..splits import GROUP_NAMES
+from .checks import FOR_PHOTOGRAPHS
 
 FEW_TRAINING = 5
 """Fewer training images than this are near to none: no view of them shows the class's variety."""
@@ -190,6 +191,9 @@ def _of_files(
         text = f"Images that cannot be read: {len(broken):,} of {total:,} ({name_some(broken)})."
         yield Finding("unreadable", True, text, "replace or remove them", tuple(broken[:EXAMPLES]))
     size = spec.image_size or own_size(encoded[TRAIN])
+    if size > LARGEST_SMALL_SIZE:
+        text = f"Images are shown at {size} pixels; the default networks are made for 32."
+        yield Finding("network", False, text, FOR_PHOTOGRAPHS)
     yield from _of_odd([(n, each) for n, each in seen if isinstance(each, Inspected)], size)
 
 

@@ -127,6 +127,13 @@ def test_odd_images_are_noted_and_named(pets, examined, kind, file, size, mode):
     assert not findings[kind]["serious"]
 
 
+@pytest.mark.parametrize(("size", "told"), [(64, False), (65, True)])
+def test_a_network_for_photographs_is_advised_where_images_are_large(pets, examined, size, told):
+    found = examined("pets", "--image-size", size)[1]
+    assert ("network" in found) == told
+    assert not told or "--model torchvision/resnet18" in found["network"]["advice"]
+
+
 def test_a_set_that_is_grey_throughout_is_not_odd(pets, examined):
     for path in pets.rglob("*.png"):
         Image.open(path).convert("L").save(path)
