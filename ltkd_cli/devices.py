@@ -7,6 +7,7 @@ import ctypes
 
 import torch
 
+from . import distributed
 from .errors import UsageError
 
 _MAPPED_FROM, _TRIMMED_FROM = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
@@ -20,8 +21,16 @@ def choose_device(name: str) -> torch.device:
     UsageError where it does not exist, or where this PyTorch cannot compute on it; `auto` is the
     CPU then.
     """
+    if name.startswith("cuda:") and distributed.size() > 1:
+        raise UsageError(
+            f"torchrun has begun {distributed.size()} processes, and each takes the GPU of its own "
+            "number.",
+            "--device cuda",
+        )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() and not _why_not("cuda") else "cpu"
+    if name == "cuda" and distributed.size() > 1:
+        name = f"cuda:{distributed.local_rank()}"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -45,6 +54,7 @@ def open_device(name: str) -> torch.device:
     10 bits of the 23 behind the point.
     """
     device = choose_device(name)
+    distributed.join(device)
     if device.type == "cpu":
         _keep_freed_memory()
     else:

@@ -63,15 +63,21 @@ class Command:
 
     arguments: tuple[str, ...]
     remark: str = ""
+    processes: int = 1
+    """That torchrun is to begin."""
 
     def __str__(self) -> str:
-        typed = shlex.join(["ltkd", *self.arguments])
+        program = ["ltkd"]
+        if self.processes > 1:
+            program = ["torchrun", "--standalone", f"--nproc-per-node={self.processes}"]
+            program += ["-m", "ltkd_cli"]
+        typed = shlex.join([*program, *self.arguments])
         return f"{typed}  # {self.remark}" if self.remark else typed
 
 
-def command(*arguments: str | os.PathLike[str], remark: str = "") -> Command:
+def command(*arguments: str | os.PathLike[str], remark: str = "", processes: int = 1) -> Command:
     """The hint `ltkd ARGUMENTS`; with a remark, `ltkd ARGUMENTS  # remark`."""
-    return Command(tuple(os.fspath(argument) for argument in arguments), remark)
+    return Command(tuple(os.fspath(argument) for argument in arguments), remark, processes)
 
 
 Hint = str | Command

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from . import devices
-from .cache import CacheWriter
+from . import devices, distributed
+from .cache import CacheWriter, Layout
 from .data import ImageSet
 from .data.groups import Groups
 from .events import Computed, Exported
@@ -102,7 +102,8 @@ def export(
     """Fills what a cache still misses with the network's outputs, block by block; yields progress.
 
     Every block holds all views of some rows, always the same rows, so that an export that
-    was interrupted computes the very batches that an uninterrupted one computes.
+    was interrupted computes the very batches that an uninterrupted one computes. Other processes
+    `compute_along`: blocks go round, and what they are sent is written here.
     """
     layout = writer.layout
     first: NDArray[np.int64] = layout.first
@@ -115,16 +116,46 @@ def export(
         low, high = np.searchsorted(missing, [first[begin], first[end]])
         if low < high:
             missed.append((begin, end, int(high - low)))
-    blocks = [
-        (torch.arange(begin, end), torch.from_numpy(np.diff(first[begin : end + 1])))
-        for begin, end, _ in missed
-    ]
-    computed = forward_views(network, image_set, blocks, policy, device, precision)
-    for (begin, _, entries), outputs in zip(missed, computed, strict=True):
+    blocks = distributed.shared(
+        [
+            (torch.arange(begin, end), torch.from_numpy(np.diff(first[begin : end + 1])))
+            for begin, end, _ in missed
+        ]
+    )
+    processes = distributed.size()
+    computed = forward_views(network, image_set, blocks[::processes], policy, device, precision)
+    for number, (begin, end, entries) in enumerate(missed):
+        views, sender = int(first[end] - first[begin]), number % processes
+        outputs = _received(views, layout, sender) if sender else next(computed)
         features = outputs["features"].cpu().numpy() if layout.width else None
         writer.write(int(first[begin]), outputs["logits"].cpu().numpy(), features)
         done += entries
         yield Exported(done, total)
+
+
+def _received(views: int, layout: Layout, sender: int) -> Outputs:
+    """The outputs for so many views that another process computed."""
+    outputs = {"logits": distributed.receive(torch.empty(views, layout.classes), sender)}
+    if layout.width:
+        outputs["features"] = distributed.receive(torch.empty(views, layout.width), sender)
+    return outputs
+
+
+def compute_along(
+    network: nn.Module,
+    image_set: ImageSet,
+    policy: Policy,
+    features: bool,
+    device: torch.device,
+    precision: str,
+) -> None:
+    """Computes the blocks of an `export` that are this process's, and sends them to it."""
+    blocks: list[tuple[Tensor, Tensor]] = distributed.shared(None)
+    own = blocks[distributed.rank() :: distributed.size()]
+    for outputs in forward_views(network, image_set, own, policy, device, precision):
+        distributed.send_to_first(outputs["logits"].cpu())
+        if features:
+            distributed.send_to_first(outputs["features"].cpu())
 
 
 def forward_views(

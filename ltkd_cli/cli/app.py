@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from shlex import quote
@@ -13,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from .. import __version__
+from .. import __version__, distributed
 from ..errors import Interrupted, LtkdError, command, printable
 from . import doctor as examining
 from . import evaluate as scoring
@@ -25,6 +26,9 @@ from . import train as training
 from . import views as viewing
 from .config import configurable
 from .help import Command, Group
+
+SECONDS_FOR_THE_FIRST = 5.0
+"""In which the first of several processes may tell of an error that all have."""
 
 FOUR_STEPS = "Train a student in four steps"
 LOOK_UP = "Look up"
@@ -89,15 +93,38 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # names in letters that its encoding lacks
+    if distributed.rank():
+        sys.exit(_run_along(sys.argv[1:]))
     sys.exit(run(sys.argv[1:]))
+
+
+def _run_along(arguments: list[str]) -> int:
+    """Runs a command in one of several processes of which another speaks.
+
+    An error that is this one's own is told after a while; one that all have, or an interruption,
+    has ended this process by then, as torchrun ends all when one has failed.
+    """
+    streams, said = (sys.stdout, sys.stderr), io.StringIO()
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - no path of a file
+        sys.stdout, sys.stderr = nowhere, said
+        try:
+            code = run(arguments)
+        finally:
+            sys.stdout, sys.stderr = streams
+    if code and code != Interrupted.exit_code:
+        time.sleep(SECONDS_FOR_THE_FIRST)
+        sys.stderr.write(f"process {distributed.rank()}: {said.getvalue()}")
+    return code
 
 
 def run(arguments: list[str]) -> int:
     """Runs one command line; returns its exit code. Errors that are bugs keep their traceback."""
     try:
+        distributed.check(arguments)
         code = app(arguments, standalone_mode=False, prog_name="ltkd")
     except Interrupted as error:  # what has no command to resume goes on when given again
-        _report(error.problem, str(error.hint or command(*arguments)), "interrupted")
+        again = command(*arguments, processes=distributed.size())
+        _report(error.problem, str(error.hint or again), "interrupted")
         return error.exit_code
     except LtkdError as error:
         _report(error.problem, str(error.hint))

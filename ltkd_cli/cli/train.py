@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from .. import distributed
 from ..commands.settings import Watch
 from ..errors import UsageError, command
 from . import options
@@ -111,6 +112,8 @@ def _train(
     from ..commands.prepare import prepare
     from ..console.runs import print_next, print_run
 
+    if len(names) > 1 and distributed.size() > 1:
+        raise UsageError("Processes of torchrun train one student, not several.", "--seed 0")
     for name in names.values():
         if name is not None:
             run_folders.check_name(runs, name)

@@ -57,6 +57,9 @@ class Needed(TypedDict):
     teacher_scores: _Accuracies
 
 
+CLEAN_VALUES = 2**24
+"""Of a block of clean outputs: 64 MiB in float32."""
+
 UNKNOWN = "unknown"
 """How a teacher that is no run was trained; of outputs alone also what computed them."""
 
@@ -179,11 +182,18 @@ def views_per_image(cache: Cache) -> tuple[int, int]:
 def teacher_of(cache: Cache) -> Teacher:
     """What a method may know of the cache's teacher."""
 
-    def clean(name: str) -> Tensor:
-        rows = torch.arange(cache.layout.rows)
+    layout, every = cache.layout, torch.arange(cache.layout.rows)
+    size = max(1, CLEAN_VALUES // max(layout.classes, layout.width))
+
+    def read(rows: Tensor, name: str) -> Tensor:
         return cache.read(rows, torch.zeros_like(rows), frozenset({name}))[name]
 
-    return Teacher(cache.layout.width, clean, experts_classes(cache))
+    return Teacher(
+        layout.width,
+        lambda name: read(every, name),
+        experts_classes(cache),
+        lambda name: (read(rows, name) for rows in torch.split(every, size)),
+    )
 
 
 def experts_classes(cache: Cache) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ OF_TEACH = ("views", "augment", "classes", "weights", "freeze", "feature_views")
 """Fields that only `teach` takes; a student has those of its cache."""
 
 NOT_SHARED = (
-    *("data", "recipe", "options", "caches", "view_seed", "weights_sha256"),
+    *("data", "recipe", "options", "caches", "view_seed", "weights_sha256", "processes"),
     *OF_TEACH,
 )
 """Fields that are no option of the same name that both commands have."""
@@ -70,7 +70,8 @@ def write(run: Run, values: dict[str, Any], threads: int | None = None) -> None:
         text = toml.written(values)
     except UnicodeEncodeError:
         return
-    note = f"# Trained with OMP_NUM_THREADS={threads}.\n" if threads else ""
+    together = f", by {run.processes} processes of torchrun" if run.processes > 1 else ""
+    note = f"# Trained with OMP_NUM_THREADS={threads}{together}.\n" if threads else ""
     write_atomically(run.config, note + text)
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast, get_args
 
 import torch
 
-from .. import devices, models
+from .. import devices, distributed, models
 from ..cache import FORMAT, Cache, CacheWriter, Layout
 from ..cache.attributes import as_read
 from ..cache.container import is_hdf5
@@ -24,7 +24,7 @@ from ..data import Data, load
 from ..data.decoded import Progress
 from ..errors import CacheMismatch, Interrupted, UsageError
 from ..events import Event, ExportBegins, Exported, Note, Warned
-from ..inference import evaluate, export
+from ..inference import compute_along, evaluate, export
 from ..runs import Run
 from ..training.interrupts import stop_requests
 from ..views.policy import Policy
@@ -74,7 +74,8 @@ def export_logits(
     precision = devices.choose_precision(settings.precision, device)
     trained = Settings.of(run)
     spec = chosen(trained.data, run.record["data"], images)
-    data = load(spec, progress)
+    with distributed.first_alone():  # which decodes what is not decoded yet
+        data = load(spec, progress)
     yield from how_kept(data)
     yield from map(Warned, data.warnings)
     if not data.train.matches(run.record["data"]["train"]):
@@ -111,12 +112,18 @@ def write(
     left as it is, and another one of that name is a CacheMismatch.
     """
     path, layout, attributes = cache
+    device = next(network.parameters()).device
+    precision = attributes["autocast"]
+    if distributed.rank():
+        compute_along(network, data.train, policy, layout.width > 0, device, precision)
+        distributed.barrier()
+        return path
     check_target(path, replace=replace)
     if not replace and is_there(path, layout, attributes):
         yield Note(f"{path} exists already, with the same teacher, images, views and settings")
+        distributed.shared([])  # there is nothing to compute
+        distributed.barrier()
         return path
-    device = next(network.parameters()).device
-    precision = attributes["autocast"]
     yield ExportBegins(
         path=str(path),
         run=teacher,
@@ -130,6 +137,7 @@ def write(
         path, layout, attributes, replace,
         lambda writer: export(network, data.train, policy, writer, device, precision),
     )  # fmt: skip
+    distributed.barrier()
     return path
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import devices, models
+from .. import devices, distributed, models
 from ..data import Data, load
 from ..data.decoded import Progress
 from ..errors import DataMismatch, UsageError, command
@@ -66,7 +66,9 @@ def export_mean(
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
     of_each = [Settings.of(run) for run in teachers]
-    data = load(chosen(of_each[0].data, teachers[0].record["data"], images), progress)
+    spec = chosen(of_each[0].data, teachers[0].record["data"], images)
+    with distributed.first_alone():
+        data = load(spec, progress)
     yield from how_kept(data)
     yield from map(Warned, data.warnings)
     for run in teachers:

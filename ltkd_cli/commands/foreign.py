@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from .. import distributed
 from ..cache import CacheWriter
 from ..data import Data, DataSpec, ImageSet, find, has_files, load
 from ..data.decoded import Progress
@@ -63,6 +64,11 @@ def import_outputs(
     that hold no such numbers, DataMismatch where they are not of these images and classes.
     """
     settings = given.settings
+    if distributed.size() > 1:
+        raise UsageError(
+            "Outputs in files are written into a cache by one process.",
+            "the same command without torchrun",
+        )
     check_settings(settings)
     files = {name: open_outputs(file) for name, file in given.files().items() if name != "order"}
     path = settings.output or given.logits.with_suffix(".h5")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .. import devices, models
+from .. import devices, distributed, models
 from ..cache import Cache
 from ..data import Data, DataSpec, absolute, load
 from ..data.decoded import Progress
@@ -217,12 +217,15 @@ def _open(
     progress: Progress | None,
 ) -> Prepared:
     """All that the settings name, checked; `caches` are those that teach, opened."""
+    if distributed.size() > 1:
+        _check_shared(settings, method)
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
     if settings.views:  # known before any image is decoded
         check_mixtures(_policy(settings, settings.views), method, settings.classes)
     check_network(settings.model, settings.head or method.head)
-    data = load(settings.data, progress)
+    with distributed.first_alone():  # which decodes what is not decoded yet
+        data = load(settings.data, progress)
     _check_group(settings, data)
     for cache in caches:
         teacher_caches.check(cache, data, method)
@@ -239,8 +242,28 @@ def _open(
         recipe=replace(settings.recipe, mixup=0.0, cutmix=0.0),
         views=policy.name,
         precision=precision,
+        processes=distributed.size(),
     )
     return Prepared(resolved, data, caches, built, network, policy, device, weights=weights)
+
+
+def _check_shared(settings: Settings, method: type[Method]) -> None:
+    """UsageError for a training that several processes cannot share."""
+    alone, processes = "the same command without torchrun", distributed.size()
+    if initial.is_frozen(settings):
+        raise UsageError("--freeze computes features and trains a head in one process.", alone)
+    if method.remembers_images:
+        raise UsageError(
+            f"{name_of(method)} learns from the images of earlier batches as well, and each of "
+            f"{processes} processes would know a part of them.",
+            alone,
+        )
+    if settings.recipe.batch_size < 2 * processes:
+        raise UsageError(
+            f"Batches of {settings.recipe.batch_size} images have less than two for each of "
+            f"{processes} processes.",
+            f"--batch-size {32 * processes}",
+        )
 
 
 def _policy(settings: Settings, views: str) -> Policy:

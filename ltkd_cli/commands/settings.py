@@ -73,6 +73,8 @@ class Settings:
     """Whether torch.compile computes the forward pass."""
     resident: str = "auto"
     """Whether images and teacher outputs are kept on a GPU: `auto`, `always` or `never`."""
+    processes: int = 1
+    """That share each batch; batch normalisation is by the part that each has."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionaries and lists."""

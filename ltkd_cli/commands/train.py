@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .. import devices, models, runs
+from .. import devices, distributed, models, runs
 from ..cache.again import export_recorded
 from ..cache.target import partial_of
 from ..data.decoded import Progress
@@ -56,8 +56,9 @@ def start(
     root: Path, kind: str, prepared: Prepared, name: str | None, watch: Watch | None = None
 ) -> Generator[Event, None, Run]:
     """Makes a run folder and trains in it; the generator's return value is the Run."""
-    run = create(root, kind, prepared, name)
-    return (yield from _fit(run, prepared, watch or Watch()))
+    run = None if distributed.rank() else create(root, kind, prepared, name)
+    path = distributed.shared(run.path if run else None)
+    return (yield from _fit(run or _along(path), prepared, watch or Watch()))
 
 
 def create(root: Path, kind: str, prepared: Prepared, name: str | None) -> Run:
@@ -93,10 +94,18 @@ def resume(
     order would end in other weights. DataMismatch where images are not what they were, and
     CacheMismatch where a teacher's outputs are not.
     """
+    if distributed.rank():
+        run = _along(run.path)
     if run.kind == "rebalance":  # begun by version 0.1, which made the folder first
         run.require_done()
     yield from map(Warned, run.warnings)
     settings = Settings.of(run)
+    if settings.processes != distributed.size():
+        raise RunError(
+            f"{run.name} was begun by {settings.processes} processes, and this is one of "
+            f"{distributed.size()}: its batches would be normalised in other parts.",
+            run.resume_command,
+        )
     if settings.recipe.mixing:
         raise RunError(
             f"{run.name} mixes the images of each batch with one another, as version 0.1 did, and "
@@ -159,7 +168,8 @@ def _check_unchanged(run: Run, prepared: Prepared) -> None:
 
 def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, Run]:
     """Trains in the folder of a run, which knows at any moment whether it can go on."""
-    with run.held(), stop_requests() as stop:
+    with run.held(), stop_requests() as asked:
+        stop = distributed.agreed(asked)
         if runs.read(run.path).done:  # by another process, before this one held the run
             return runs.read(run.path)
         recipe, kept, batch = prepared.settings.recipe, 0, 0
@@ -200,7 +210,13 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
             raise RunError(
                 f"{run.path} cannot be written: {error.strerror}.", run.resume_command
             ) from error
-    return run
+    distributed.barrier()
+    return runs.read(run.path) if distributed.rank() else run
+
+
+def _along(path: Path) -> Run:
+    """The run that another process trains, too, and alone writes."""
+    return runs.Follower(path, runs.read(path).record)
 
 
 def _is_about(run: Run, error: OSError) -> bool:
@@ -256,18 +272,20 @@ def _train(
         yield Note(f"{run.name}: compiling the network, which can take minutes")
         yield compile_network(training, loader, settings.recipe, settings.precision)
     events = train(training, loader, settings.recipe, settings.seed, settings.precision, stop)
-    watched = profiled(events, run.path) if watch.profile else events
+    watched = profiled(events, run.path) if watch.profile and not distributed.rank() else events
     with _event_files(run, training, watch) as log:
         yield from _epochs(run, prepared, training, watched, keeper, log)
     if training.epoch < settings.recipe.epochs:
         keeper.keep()
         run.update(status="interrupted")
+        distributed.barrier()  # torchrun ends all when the first has ended
         raise Interrupted(
             f"{run.name} is in epoch {training.epoch + 1} of {settings.recipe.epochs}; "
             "nothing is lost.",
             run.resume_command,
         )
-    _finish(run, prepared, training, keeper)
+    if not distributed.rank():
+        _finish(run, prepared, training, keeper)
 
 
 def _epochs(
@@ -284,7 +302,7 @@ def _epochs(
         if isinstance(event, EpochEnd):
             record: dict[str, Any] = dataclasses.asdict(event)
             last = event.epoch == recipe.epochs
-            if every and event.epoch % every == 0 and not last:
+            if every and event.epoch % every == 0 and not (last or distributed.rank()):
                 checked = _evaluate(prepared, training, event.epoch)
                 record[checked.split] = checked.accuracy
                 events_of_step.append(checked)
@@ -302,7 +320,7 @@ def _epochs(
 
 
 def _event_files(run: Run, training: Training, watch: Watch) -> AbstractContextManager[Log]:
-    if not watch.tensorboard:
+    if not watch.tensorboard or distributed.rank():
         return nullcontext(lambda record: None)
     return event_files(run.path / "tensorboard", training.epoch + 1)
 
@@ -328,6 +346,8 @@ class _Keeper:
         """Writes the state; Diverged in place of one with losses that are not finite."""
         if self.training.losses:
             self.training.losses.finish()
+        if distributed.rank():
+            return
         save_state(self.training, self.run.state, self.run.identity)
         self.run.update(seconds=round(self.seconds, 2))
         self.kept = time.perf_counter()

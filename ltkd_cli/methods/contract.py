@@ -6,7 +6,7 @@ is its name on the command line. `all_names`, `find` and `options` read those fi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,6 +27,12 @@ class Teacher:
     """Reads one output by name, float32 [N, ...], for view 0 (the clean image) of all rows."""
     classes: tuple[int, ...] = ()
     """The classes it was trained on; empty for all."""
+    blocks: Callable[[str], Iterator[Tensor]] | None = None
+    """Reads the same in blocks of rows, in their order; None to read all rows at once."""
+
+    def clean_blocks(self, name: str) -> Iterator[Tensor]:
+        """What `clean` reads, float32 [B, ...] for a block of rows after the other."""
+        return iter([self.clean(name)]) if self.blocks is None else self.blocks(name)
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,9 @@ class Method(nn.Module):
     """Whether more than one cache makes sense."""
     takes_experts: ClassVar[bool] = False
     """Whether it knows what to do with teachers that learned some of the classes only."""
+    remembers_images: ClassVar[bool] = False
+    """Whether a batch's loss depends on the images of earlier ones, so that no other process may
+    train on a part of them."""
     mixtures: ClassVar[str] = ""
     """What mixtures of two images are to it; empty where it cannot train on them.
 

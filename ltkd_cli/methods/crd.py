@@ -41,6 +41,7 @@ class ContrastiveDistillation(Method):
 
     needs = frozenset({"features"})
     several_teachers = False
+    remembers_images = True
 
     by_class: Tensor
     first: Tensor

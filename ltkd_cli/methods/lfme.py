@@ -54,6 +54,7 @@ class MultipleExperts(Method):
     needs = frozenset({"logits"})
     sampler = "class-balanced"
     takes_experts = True
+    remembers_images = True
     mixtures = "mixed labels and starting weights"
 
     starts: Tensor
@@ -185,16 +186,21 @@ def starting_weights(task: Task, experts: list[_Expert]) -> Tensor:
 def clean_confidence(task: Task, experts: list[_Expert]) -> Tensor:
     """Probability [N] of each training image's label by its experts; 1 where there is none.
 
-    Of a label that several experts know, the mean.
+    Of a label that several experts know, the mean. Logits are read in blocks of rows, since those
+    of all rows may need too much memory.
     """
     total = torch.zeros(len(task.labels))
     known = torch.zeros_like(total)
     for number, teacher in enumerate(task.teachers):
-        logits = teacher.clean("logits")
-        for expert in experts:
-            if expert.number == number:
-                total += expert.confidence(logits[:, expert.classes], task.labels)
-                known += expert.knows(task.labels)
+        own = [expert for expert in experts if expert.number == number]
+        begin = 0
+        for logits in teacher.clean_blocks("logits"):
+            rows = slice(begin, begin + len(logits))
+            labels = task.labels[rows]
+            for expert in own:
+                total[rows] += expert.confidence(logits[:, expert.classes], labels)
+                known[rows] += expert.knows(labels)
+            begin = rows.stop
     return torch.where(known > 0, total / known.clamp(min=1), 1.0)
 
 

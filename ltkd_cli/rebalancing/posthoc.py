@@ -1,13 +1,15 @@
 """Post-hoc adjustment: strength and temperature, and what they are chosen by.
 
-Logits of the validation images are never held all at once: they come in blocks of at most
-MAX_LOGITS, or of one view where a view has more, and what is kept of a view is its prediction or
-two numbers. So a choice works in less than 1 GiB beside the features, however many images and
-classes there are; what grows with them is the time, about ten passes over all logits.
+Logits of the validation images are read in blocks of at most MAX_LOGITS, and of each view only
+predictions and two numbers are kept. So a choice needs less than 1 GiB beside the features and the
+head, however many images and classes there are. Only time grows with them: the logits are computed
+once for the strength, and about ten times for the temperature. Up to MAX_LOGITS there is one block;
+with more, logits may differ by rounding from those of a single matrix product.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -28,10 +30,10 @@ MAX_TEMPERATURE = 100.0
 """Temperature at which a network that knows nothing is given up on."""
 
 MAX_VALIDATION_LOGITS = 2**27
-"""Beyond it classes give fewer images, though at least one: each pass computes all of them."""
+"""Beyond it classes give fewer images, which takes less time; memory is bounded by MAX_LOGITS."""
 
 MAX_LOGITS = 2**24
-"""Of a block: 128 MiB in float64, of which fitting a temperature holds about five at a time."""
+"""Of a block: 128 MiB in float64, and fitting a temperature holds about four times as much."""
 
 MAX_VALIDATION_IMAGES = 100
 """Of a class, unless told otherwise."""
@@ -58,7 +60,7 @@ class Sweep:
 
 
 def validation_images(classes: int, views: int) -> int:
-    """Images of each class to choose on: 100, or fewer, so that a pass takes no more time."""
+    """Images of each class to choose on: 100, or as many as keep the time in bounds, at least 1."""
     fitting = MAX_VALIDATION_LOGITS // (classes * classes * views)
     return max(1, min(MAX_VALIDATION_IMAGES, fitting))
 
@@ -113,8 +115,9 @@ def balanced_nll(logits: Tensor, labels: Tensor) -> float:
 def sweep(blocks: Blocks, adjust: Callable[[Tensor, float], Tensor], labels: Tensor) -> Sweep:
     """Tries every strength of GRID in one pass over the logits; validation labels [M].
 
-    `adjust(logits, strength)` gives a block's logits [B, C] at a strength. Strengths that the best does not beat (`is_better`) are as good as it. Images that the
-    network was trained on often cannot tell many strengths apart; the source's own then wins.
+    `adjust(logits, strength)` gives a block's logits [B, C] at a strength. Strengths that the
+    best does not beat (`is_better`) are as good as it. Images that the network was trained on
+    often cannot tell many strengths apart; the source's own then wins.
     """
     predicted = [
         torch.stack([adjust(logits, strength).argmax(1) for strength in GRID])
@@ -182,11 +185,12 @@ def fitted_temperature(blocks: Blocks, labels: Tensor) -> float:
     for _ in range(_MAX_STEPS):
         slope, curvature = derivatives(inverse)
         low, high = (inverse, high) if slope < 0 else (low, inverse)
-        last, inverse = inverse, inverse - slope / curvature if curvature else low
+        step = slope / curvature if curvature else math.inf
+        if min(abs(step), high - low) <= _TOLERANCE * inverse:
+            break
+        inverse -= step
         if not low < inverse < high:
             inverse = (low + high) / 2
-        if abs(inverse - last) <= _TOLERANCE * last:
-            break
     return 1 / inverse
 
 
@@ -197,7 +201,7 @@ def _derivatives(logits: Tensor, labels: Tensor, inverse: float) -> Tensor:
     """
     probabilities = (inverse * logits).softmax(1)
     mean = (probabilities * logits).sum(1, keepdim=True)
-    variance = (probabilities * (logits - mean).square()).sum(1)
+    variance = (logits - mean).square_().mul_(probabilities).sum(1)
     return torch.stack([(mean - logits.gather(1, labels[:, None]))[:, 0], variance])
 
 

@@ -141,7 +141,7 @@ def _logit_adjust(
 
 def _blocks(layer: Callable[[Tensor], Tensor], features: Features, classes: int) -> Blocks:
     """What a layer makes [B, C] of all views in turn, computed anew whenever it is read."""
-    parts = features.flat().split(max(1, MAX_LOGITS // classes))
+    parts = torch.split(features.flat(), max(1, MAX_LOGITS // classes))
     return lambda: map(layer, parts)
 
 

@@ -10,9 +10,10 @@ state.pt            training state, only until the run is done
 
 from .creation import check_name, create, creating
 from .finding import all_runs, find, newest, survey
-from .folder import Run, read
+from .folder import Follower, Run, read
 
 __all__ = [
+    "Follower",
     "Run",
     "all_runs",
     "check_name",

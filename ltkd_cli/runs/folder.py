@@ -99,14 +99,21 @@ class Run:
         """
         if self.kind == "rebalance":
             return self.anew(remark=f"for a new run; nothing needs {self.name}")
-        return command(self.kind, "--resume", self.path)
+        return command(self.kind, "--resume", self.path, processes=self.processes)
 
     def anew(self, *more: str | Path, remark: str = "for a new run") -> Command:
         """The command that trains a run of the same settings, but for `more`, beside this one."""
         config = ("--config", self.config) if self.config.is_file() else ()
         root = self.path.parent
         beside = () if root == Path("runs") else ("--runs", root)
-        return command(self.kind, *config, *more, *beside, remark=remark)
+        arguments = (self.kind, *config, *more, *beside)
+        return command(*arguments, remark=remark, processes=self.processes)
+
+    @property
+    def processes(self) -> int:
+        """How many train it together."""
+        recorded = self.settings.get("processes", 1)
+        return recorded if isinstance(recorded, int) else 1
 
     @property
     def identity(self) -> str:
@@ -247,6 +254,23 @@ class Run:
             )
         record.pop(CHECKSUM, None)
         return record
+
+
+class Follower(Run):
+    """The same folder in a process that trains along with the one that writes."""
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        yield
+
+    def update(self, **fields: Any) -> None:
+        self.record = cast(Record, {**self.record, **fields})
+
+    def log(self, record: dict[str, Any]) -> None:
+        pass
+
+    def keep_metrics_to(self, epoch: int) -> None:
+        pass
 
 
 def read(path: Path) -> Run:

@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from .. import distributed
+
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
     """Gives a function that tells whether Ctrl-C or SIGTERM came; a second Ctrl-C stops at once.
+
+    But not in one of several processes: torchrun hands a Ctrl-C on that they have got already.
 
     The end of the terminal counts as well (SIGHUP), but not for a command begun with nohup.
     Outside the main thread, where Python delivers no signals, it is always False.
@@ -19,7 +23,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     asked: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if asked and number == signal.SIGINT:
+        if asked and number == signal.SIGINT and distributed.size() == 1:
             raise KeyboardInterrupt
         asked.append(number)
 

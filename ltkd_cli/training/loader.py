@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from .. import distributed
 from ..cache import Cache
 from ..data import ImageSet
 from ..methods.contract import Batch, Partners
@@ -66,15 +67,20 @@ class Loader:
     def batches(
         self, sampled: SampledViews, batch_size: int, start: int, epoch: int, epochs: int
     ) -> Iterator[tuple[Tensor, Batch]]:
-        """Images float [B, 3, H, W] in [0, 1] and their batch, from batch `start` on."""
-        steps = batches_of(len(sampled.rows), batch_size)
+        """Images float [B, 3, H, W] in [0, 1] and their batch, from batch `start` on.
+
+        Of each batch, one of several processes gets its own part.
+        """
+        steps = batches_of(len(sampled.rows), batch_size, distributed.size())
         on_device = SampledViews(self._to_device(sampled.rows), self._to_device(sampled.views))
         shares = torch.arange(steps, dtype=torch.float64) + epoch * steps
         progress = self._to_device(shares / (steps * epochs))
 
         def part_of(draws: SampledViews, step: int) -> SampledViews:
             part = slice(step * batch_size, (step + 1) * batch_size)
-            return SampledViews(draws.rows[part], draws.views[part])
+            return SampledViews(
+                distributed.own(draws.rows[part]), distributed.own(draws.views[part])
+            )
 
         hosts = [part_of(sampled, step) for step in range(start, steps)]
         frames = self._frames(hosts)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel
 
-from .. import devices
+from .. import devices, distributed
 from ..events import EpochEnd, Step
 from ..methods.contract import Method
 from ..models import Network
@@ -110,6 +110,9 @@ def train(
 ) -> Iterator[Step | EpochEnd]:
     """Trains to the end of the recipe, or until `stop()` between two steps; yields as it goes.
 
+    Several processes train one network: each computes the gradient for its part of a batch, and
+    all take the step of the whole batch.
+
     Raises Diverged, naming the batch, where a loss is not finite (see LossCheck for when).
     """
     method, optimizer = training.method, training.optimizer
@@ -117,7 +120,7 @@ def train(
         sampled = loader.sample_epoch(method.sampler, seed, epoch)
         if recipe.drop_last:
             sampled = whole_batches(sampled, recipe.batch_size)
-        batches = batches_of(len(sampled.rows), recipe.batch_size)
+        batches = batches_of(len(sampled.rows), recipe.batch_size, distributed.size())
         losses = LossCheck(epoch, sampled.rows, recipe, precision, loader.device)
         training.losses = losses
         watch, images_done = Stopwatch(), 0
@@ -132,13 +135,17 @@ def train(
             with devices.autocast(images.device, precision):
                 outputs = _in_float32(training.forward(images))
             terms = method(outputs, batch)
+            in_batch = min(recipe.batch_size, len(sampled.rows) - number * recipe.batch_size)
+            sums = distributed.add_up({name: t.detach() * len(images) for name, t in terms.items()})
+            losses.add(torch.stack(list(sums.values())).sum() / in_batch, number)
             loss = torch.stack(list(terms.values())).sum()
-            losses.add(loss, number)
+            loss = loss * (len(images) * distributed.size() / in_batch)
             loss = loss / _batches_in_step(number, batches, recipe.accumulate)
             loss.backward()  # type: ignore[no-untyped-call]
 
             step_is_complete = (number + 1) % recipe.accumulate == 0 or number + 1 == batches
             if step_is_complete:
+                distributed.average(_gradients_of(optimizer))
                 if recipe.clip_norm:
                     clip_grad_norm_(_parameters_of(optimizer), recipe.clip_norm)
                 optimizer.step()
@@ -147,8 +154,8 @@ def train(
                     update_average(training.average, training.network, recipe.average_decay)
 
             training.batch = number + 1
-            _add_to(training.sums, terms, len(images))
-            images_done += len(images)
+            _add_to(training.sums, sums)
+            images_done += in_batch
             yield Step(
                 epoch, recipe.epochs, number + 1, batches, images_done, watch.seconds, watch.waited
             )
@@ -188,13 +195,16 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group.get("share", 1.0)
 
 
+def _gradients_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [each.grad for each in _parameters_of(optimizer) if each.grad is not None]
+
+
 def _parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     """All parameters that the optimiser moves."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _add_to(sums: dict[str, Tensor], terms: dict[str, Tensor], images: int) -> None:
-    """Adds each term, a mean over `images` images, to its sum over images."""
-    for name, term in terms.items():
-        total = term.detach() * images
+def _add_to(sums: dict[str, Tensor], more: dict[str, Tensor]) -> None:
+    """Adds the sums over a batch to those over the images so far."""
+    for name, total in more.items():
         sums[name] = sums[name] + total if name in sums else total

@@ -24,13 +24,14 @@ class SampledViews:
     views: Tensor
 
 
-def batches_of(draws: int, batch_size: int) -> int:
-    """Batches of so many sampled rows; a last one of a single image is left out.
+def batches_of(draws: int, batch_size: int, processes: int = 1) -> int:
+    """Batches of so many sampled rows; a last one of less than two images a process is left out.
 
     Batch normalisation has nothing to normalise by where one image leaves one value a channel.
     """
-    alone = draws % batch_size == 1 and draws > 1 and batch_size > 1
-    return math.ceil(draws / batch_size) - alone
+    last = draws % batch_size
+    too_small = 0 < last < min(2 * processes, batch_size) and draws > batch_size
+    return math.ceil(draws / batch_size) - too_small
 
 
 def whole_batches(draws: SampledViews, batch_size: int) -> SampledViews:

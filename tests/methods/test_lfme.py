@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from ltkd_cli.cache import Cache, CacheWriter, Layout
+from ltkd_cli.commands import caches
 from ltkd_cli.methods.contract import Batch
 from ltkd_cli.methods.kd import KnowledgeDistillation
 from ltkd_cli.methods.lfme import MultipleExperts, class_floors, curriculum_weights
@@ -221,6 +223,46 @@ def test_curriculum_rises_from_the_confidence_to_one_at_half_of_the_training(pro
 
 def started(task):
     return MultipleExperts(task).starts
+
+
+@pytest.mark.parametrize("groups", [GROUPS, ((0, 1, 2), (2, 3), (4,)), [tuple(range(6))]])
+@pytest.mark.parametrize("size", [1, 77, 592])
+def test_logits_are_read_in_blocks_of_rows_with_the_same_weights(make_task, groups, size):
+    task = with_experts(make_task(COUNTS), groups)
+
+    def unread(name):
+        raise AssertionError(f"all {name} are read at once")
+
+    def in_blocks(teacher):
+        return dataclasses.replace(
+            teacher, clean=unread, blocks=lambda name: iter(teacher.clean(name).split(size))
+        )
+
+    teachers = tuple(map(in_blocks, task.teachers))
+    assert torch.equal(started(dataclasses.replace(task, teachers=teachers)), started(task))
+
+
+@pytest.fixture
+def cache(tmp_path, make_task):
+    """Two views of each image of a task."""
+    task = make_task(COUNTS)
+    layout = Layout.even(task.labels.numpy(), len(COUNTS), views=2)
+    attributes = {
+        "fingerprint": "f" * 64, "class_names": list("abcdef"), "class_counts": list(COUNTS),
+    }  # fmt: skip
+    with CacheWriter(tmp_path / "cache.h5", layout, attributes) as writer:
+        generator = torch.Generator().manual_seed(0)
+        writer.write(0, 3 * torch.randn(layout.entries, 6, generator=generator).numpy())
+        return Cache.open(writer.finish())
+
+
+def test_of_a_cache_only_a_block_of_clean_rows_is_read_at_a_time(cache, monkeypatch):
+    monkeypatch.setattr(caches, "CLEAN_VALUES", 600)
+    teacher = caches.teacher_of(cache)
+    blocks = list(teacher.clean_blocks("logits"))
+    assert [len(block) for block in blocks] == [100] * 5 + [92]
+    assert torch.equal(torch.cat(blocks), teacher.clean("logits"))
+    assert torch.equal(teacher.clean("logits"), cache.tensor("logits")[::2].float())
 
 
 def test_every_class_starts_between_its_floor_and_one(make_task):

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 from overlapping_classes import COUNTS, accuracy, adjusted, logits_of
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from ltkd_cli.rebalancing import strategies
+from ltkd_cli.rebalancing.features import Features
 from ltkd_cli.rebalancing.posthoc import (
     GRID,
     balanced_accuracy,
@@ -62,7 +65,7 @@ def test_a_class_without_images_has_a_finite_prior():
 def test_the_temperature_has_the_smallest_balanced_nll_of_all(head, features):
     labels = features.labels_of_views()
     logits = 8 * logits_of(head, features)  # far too confident
-    fitted = fitted_temperature(logits, labels)
+    fitted = fitted_temperature(lambda: [logits], labels)
     smallest = balanced_nll(logits / fitted, labels)
     assert 2 < fitted < 99
     assert smallest < balanced_nll(logits, labels)
@@ -72,26 +75,63 @@ def test_the_temperature_has_the_smallest_balanced_nll_of_all(head, features):
 
 def test_the_temperature_never_sharpens_predictions_that_are_all_correct():
     labels = torch.tensor([0, 1, 2])
-    assert fitted_temperature(torch.eye(3), labels) == 1
+    assert fitted_temperature(lambda: [torch.eye(3)], labels) == 1
 
 
 def test_the_temperature_of_predictions_that_are_all_wrong_has_an_end():
     labels = torch.tensor([1, 2, 0])
-    assert fitted_temperature(1e4 * torch.eye(3), labels) == pytest.approx(100)
+    assert fitted_temperature(lambda: [1e4 * torch.eye(3)], labels) == pytest.approx(100)
+
+
+def halved_temperature(logits, labels):
+    """The slope of the mean loss at 1 / temperature, and the range halved until nothing is left."""
+    logits = logits.double().numpy()
+    of_label = logits[np.arange(len(labels)), labels]
+    counts = np.bincount(labels)
+    weights = 1 / counts[labels] / (counts > 0).sum()
+
+    def slope(inverse):
+        masses = np.exp(inverse * (logits - logits.max(1, keepdims=True)))
+        means = (masses * logits).sum(1) / masses.sum(1)
+        return ((means - of_label) * weights).sum()
+
+    low, high = 0.01, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return 1 / high
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 5.0, 30.0, 200.0, 3000.0])
+@pytest.mark.parametrize("knowledge", [0.0, 1.0, 3.0])
+def test_the_temperature_is_where_the_slope_of_the_loss_is_zero(scale, knowledge):
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.arange(6).repeat_interleave(torch.tensor([50, 20, 9, 4, 2, 1]))
+    noise = torch.randn(len(labels), 6, generator=generator)
+    logits = scale * (noise + knowledge * torch.eye(6)[labels])
+    passes = []
+
+    def blocks():
+        passes.append(1)
+        return logits.split(17)
+
+    fitted = fitted_temperature(blocks, labels)
+    assert fitted == pytest.approx(halved_temperature(logits, labels), rel=1e-9)
+    assert len(passes) < 20
 
 
 def test_balanced_measures_are_means_of_classes_that_are_present():
     labels = torch.tensor([0, 0, 0, 2])
     logits = torch.tensor([[2.0, 0, 0], [2, 0, 0], [0, 2, 0], [0, 0, 2]])
-    correct = correct_views(logits, labels)
+    correct = correct_views(logits.argmax(1), labels)
     assert balanced_accuracy(correct, labels) == pytest.approx((2 / 3 + 1) / 2)
     nll = [-row.log_softmax(0)[label].item() for row, label in zip(logits, labels, strict=True)]
     assert balanced_nll(logits, labels) == pytest.approx((sum(nll[:3]) / 3 + nll[3]) / 2)
 
 
 def test_correct_views_are_shares_of_the_views_of_an_image():
-    logits = torch.eye(3)[[0, 0, 1, 2, 2, 2, 0, 0]]  # four views of each of two images
-    assert correct_views(logits, torch.tensor([0, 2])).tolist() == [0.5, 0.5]
+    predicted = torch.tensor([0, 0, 1, 2, 2, 2, 0, 0])  # four views of each of two images
+    assert correct_views(predicted, torch.tensor([0, 2])).tolist() == [0.5, 0.5]
 
 
 def test_one_image_alone_makes_nothing_better():
@@ -110,20 +150,24 @@ def test_more_images_make_something_better_unless_as_many_are_lost():
     assert not is_better(some, others, labels)
 
 
-def logits_correct_at(strengths, images=4):
-    """All labels are 1; predictions are correct at some strengths only."""
-    return lambda strength: torch.eye(2)[[int(strength in strengths)] * images]
+def swept(strengths, images=4):
+    """A sweep in which all labels are 1; predictions are correct at some strengths only."""
+    return sweep(
+        lambda: torch.zeros(images, 2).split(3),
+        lambda logits, strength: logits + torch.eye(2)[int(strength in strengths)],
+        torch.ones(images, dtype=torch.int64),
+    )
 
 
 def test_the_sweep_takes_the_best_strength():
-    found = sweep(logits_correct_at([1.5]), torch.ones(4, dtype=torch.int64))
+    found = swept([1.5])
     assert (found.chosen, found.tied) == (1.5, 1)
     assert found.accuracies == tuple(float(s == 1.5) for s in GRID)
 
 
 @pytest.mark.parametrize(("correct", "chosen"), [(GRID, 1.0), ((0.0, 0.2), 0.2), ((1.3, 1.9), 1.3)])
 def test_of_equally_good_strengths_the_sweep_takes_the_one_closest_to_1(correct, chosen):
-    found = sweep(logits_correct_at(correct), torch.ones(4, dtype=torch.int64))
+    found = swept(correct)
     assert (found.chosen, found.tied) == (chosen, len(correct))
 
 
@@ -154,6 +198,56 @@ def test_the_curve_is_the_accuracy_of_every_strength(head, features, strategy):
 def test_a_given_strength_is_not_chosen_again(head, features, strategy):
     found = adjusted(strategy, head, features, 0.25).found
     assert (found["strength"], found["curve"]) == (0.25, [])
+
+
+def test_the_temperature_is_found_where_a_step_would_leave_its_range():
+    """With many classes, the loss is almost linear in 1 / temperature near T = 100."""
+    logits = 40 * torch.eye(3000)[[0] * 8 + [1] * 2]  # four of five are predicted correctly
+    labels = torch.zeros(10, dtype=torch.int64)
+    wanted = 40 / math.log(4 * 2999)
+    assert fitted_temperature(lambda: [logits], labels) == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("strategy", ["tau-norm", "logit-adjust"])
+@pytest.mark.parametrize("limit", [1, 28])  # one view at a time, and seven
+def test_blocks_of_logits_change_nothing(head, features, strategy, limit, monkeypatch):
+    whole = adjusted(strategy, head, features)
+    correct = correct_of(whole.head, features)
+    monkeypatch.setattr(strategies, "MAX_LOGITS", limit)
+    parts = adjusted(strategy, head, features)
+    assert parts.found["curve"] == whole.found["curve"]
+    assert parts.found["strength"] == whole.found["strength"]
+    torch.testing.assert_close(parts.head.weight, whole.head.weight)
+    torch.testing.assert_close(parts.head.bias, whole.head.bias)
+    assert torch.equal(correct_of(whole.head, features), correct)
+
+
+class LargestMade(TorchDispatchMode):
+    """How many values the largest new tensor has."""
+
+    values = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor):
+            self.values = max(self.values, made.untyped_storage().nbytes() // made.itemsize)
+        return made
+
+
+@pytest.mark.parametrize("strategy", ["tau-norm", "logit-adjust"])
+def test_logits_of_all_images_are_never_there_at_once(strategy, monkeypatch):
+    monkeypatch.setattr(strategies, "MAX_LOGITS", 10_000)
+    generator = torch.Generator().manual_seed(4)
+    classes, width = 100, 3
+    head = torch.nn.Linear(width, classes)
+    labels = torch.arange(classes).repeat(4)
+    features = Features(torch.randn(len(labels), 2, width, generator=generator), labels)
+    with LargestMade() as largest:
+        made = strategies.adjust_head(strategy, head, features, labels.bincount(), None)
+        correct_of(made.head, features)
+    predictions = len(GRID) * len(labels) * 2
+    assert predictions < len(labels) * 2 * classes
+    assert largest.values <= max(10_000, predictions)
 
 
 def test_validation_takes_at_most_so_many_images_of_each_class():
