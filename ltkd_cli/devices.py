@@ -105,11 +105,13 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 def describe(device: torch.device) -> str:
-    """Name of the device for people and for provenance."""
+    """Name of the device for people and for provenance, with the number of processes."""
+    number = f"{distributed.size()} x " if distributed.size() > 1 else ""
     if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
+        named = device if not number else device.type
+        return f"{number}{named} ({torch.cuda.get_device_name(device)})"
     threads = torch.get_num_threads()
-    return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
+    return f"{number}cpu ({threads} thread{'s' if threads > 1 else ''})"
 
 
 def _gains_from_bfloat16(device: torch.device) -> bool:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import UsageError, command
+from .errors import LtkdError, UsageError, command
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +82,8 @@ def shared(value: Value | None) -> Value:
     from torch import distributed
 
     held: list[Any] = [value]
-    distributed.broadcast_object_list(held, src=0)
+    with _waiting():
+        distributed.broadcast_object_list(held, src=0)
     found: Value = held[0]
     return found
 
@@ -112,7 +113,8 @@ def agreed(asked: Callable[[], bool]) -> Callable[[], bool]:
         from torch import distributed
 
         flag = torch.tensor([int(asked())])
-        distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+        with _waiting():
+            distributed.all_reduce(flag, distributed.ReduceOp.MAX)
         return bool(flag)
 
     return any_is
@@ -126,7 +128,8 @@ def add_up(values: dict[str, Tensor]) -> dict[str, Tensor]:
     from torch import distributed
 
     together = torch.stack(list(values.values()))
-    distributed.all_reduce(together)
+    with _waiting():
+        distributed.all_reduce(together)
     return dict(zip(values, together.unbind(), strict=True))
 
 
@@ -138,7 +141,8 @@ def average(tensors: Sequence[Tensor]) -> None:
     from torch import distributed
 
     flat = torch.cat([each.flatten() for each in tensors])
-    distributed.all_reduce(flat)
+    with _waiting():
+        distributed.all_reduce(flat)
     flat /= size()
     means = torch.split(flat, [each.numel() for each in tensors])
     for each, mean in zip(tensors, means, strict=True):
@@ -149,20 +153,34 @@ def send_to_first(values: Tensor) -> None:
     """Sends values on the host to rank 0, which waits for them."""
     from torch import distributed
 
-    distributed.send(values, dst=0)
+    with _waiting():
+        distributed.send(values, dst=0)
 
 
 def receive(values: Tensor, sender: int) -> Tensor:
     """Fills values on the host, whose shape and type are known, with what a rank sent."""
     from torch import distributed
 
-    distributed.recv(values, src=sender)
+    with _waiting():
+        distributed.recv(values, src=sender)
     return values
 
 
 def own(values: Tensor) -> Tensor:
     """The part of a batch [B, ...] that this rank works on."""
     return values if size() == 1 else values.tensor_split(size())[rank()]
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """Turns what gloo and NCCL raise where another rank is gone into an error of ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise LtkdError(
+            f"Another of the {size()} processes has ended before its time.",
+            "see what it says; then the same command, or the one that resumes the run",
+        ) from error
 
 
 def _begun_by_torchrun() -> bool:
