@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "ltkd_cli"
 
 LAYERS = [
     {"errors", "rng", "files", "splits", "outputs", "__init__"},
-    {"records"},
+    {"records", "distributed"},
     {"runs", "events", "devices", "toml"},
     {"data"},
     {"metrics", "views"},

@@ -85,6 +85,8 @@ def _teacher(path: Path, attributes: Mapping[str, Any], features: bool) -> Itera
         own = weights["source"] == network
         yield from ("--model", network)
         yield from ("--pretrained",) if own else ("--weights", weights["source"])
+        for name in ("mean", "std"):
+            yield from (f"--{name}", str(weights[name])) if name in weights else ()
     else:
         names = [*_several(attributes)] or [attributes.get("teacher_run") or "RUN"]
         if features:  # which a mean of several has not

@@ -28,7 +28,7 @@ Config = Annotated[
 NOT_IN_FILES = frozenset({"config", "resume", "help"})
 """Options that mean something on the command line only."""
 
-WITH_COMMAS = ("milestones", "seeds")
+WITH_COMMAS = ("milestones", "seeds", "mean", "std")
 """Options that take several values as one text with commas; a file may give a list."""
 
 REPLACES = {

@@ -80,6 +80,8 @@ def export_logits(
     model: weights.Model = None,
     file: weights.Weights = None,
     pretrained: weights.Pretrained = False,
+    mean: weights.Mean = None,
+    std: weights.Std = None,
     logits: foreign.Logits = None,
     features: foreign.Features = None,
     order: foreign.Order = None,
@@ -96,7 +98,7 @@ def export_logits(
         output=output, views=views, policy=policy, view_seed=view_seed,
         features=not no_features, dtype=dtype, precision=precision, device=device, replace=force,
     )  # fmt: skip
-    source = weights.source(model, file, pretrained)
+    source = weights.source(model, file, pretrained, mean, std)
     files = foreign.files(logits, features, order, test_logits)
     if files:
         foreign.refuse_others(run or source, settings)

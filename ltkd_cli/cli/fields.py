@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import typing
 from collections import Counter
 from pathlib import Path
@@ -46,6 +47,32 @@ def _parsed_milestones(value: str | None) -> tuple[float, ...] | None:
         raise UsageError(
             f"--milestones takes fractions of the training, not {value!r}.", "--milestones 0.8,0.9"
         ) from None
+
+
+USUAL = {"--mean": "0.485,0.456,0.406", "--std": "0.229,0.224,0.225"}
+"""Mean and standard deviation that most networks trained on ImageNet expect."""
+
+
+def parse_channels(option: str, text: str) -> tuple[float, float, float]:
+    """The numbers in `R,G,B`; UsageError unless they are in [0, 1], and above 0 for `--std`."""
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError:
+        red = green = blue = math.nan
+    values = (red, green, blue)
+    if all(0 <= value <= 1 for value in values) and (option == "--mean" or min(values) > 0):
+        return values
+    wanted = "above 0 and up to 1" if option == "--std" else "from 0 to 1"
+    raise UsageError(
+        f"{option} takes three numbers {wanted}, for red, green and blue, not {text!r}.",
+        f"{option} {USUAL[option]}",
+    )
+
+
+def _parsed_channels(
+    option: typer.CallbackParam, value: str | None
+) -> tuple[float, float, float] | None:
+    return None if value is None else parse_channels(option.opts[0], value)
 
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=MACHINE)]
@@ -107,6 +134,24 @@ SETTINGS: dict[str, Any] = {
             help="Start from these weights below a new head: safetensors, a state dict of PyTorch, "
             "or a run's model.safetensors.",
             show_default="none",
+        ),
+    ],
+    "mean": Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,G,B",
+            help="Mean of the pixels, in [0, 1], that --weights were trained with; with --std.",
+            show_default="the model zoo's; for CIFAR ResNets the data set's",
+            callback=_parsed_channels,
+        ),
+    ],
+    "std": Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,G,B",
+            help="Standard deviation of the same.",
+            show_default="the model zoo's; for CIFAR ResNets the data set's",
+            callback=_parsed_channels,
         ),
     ],
     "freeze": Annotated[

@@ -23,8 +23,8 @@ WITH_RESUME = frozenset(
 
 
 @options.with_settings(
-    *("model", "method", "options", "head", "pretrained", "weights", "freeze", "feature_views"),
-    *("views", "augment", "classes", "seed"),
+    *("model", "method", "options", "head", "pretrained", "weights", "mean", "std"),
+    *("freeze", "feature_views", "views", "augment", "classes", "seed"),
     model="resnet32",
     method="ce",
 )

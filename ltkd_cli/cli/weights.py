@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError, command
+from .fields import USUAL, parse_channels
 
 if TYPE_CHECKING:
     from ..commands.export import ExportSettings
     from ..commands.export_weights import WeightSource
+    from ..models.spec import Channels
 
 _PANEL = "A teacher that is no run"
 
@@ -40,11 +42,41 @@ Pretrained = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        metavar="R,G,B",
+        help="Mean of the pixels, in [0, 1], that they were trained with; with --std.",
+        show_default="the model zoo's; for CIFAR ResNets the data set's",
+        rich_help_panel=_PANEL,
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(
+        metavar="R,G,B",
+        help="Standard deviation of the same.",
+        show_default="the model zoo's; for CIFAR ResNets the data set's",
+        rich_help_panel=_PANEL,
+    ),
+]
 
 
-def source(model: str | None, weights: Path | None, pretrained: bool) -> WeightSource | None:
+def source(
+    model: str | None,
+    weights: Path | None,
+    pretrained: bool,
+    mean: str | None = None,
+    std: str | None = None,
+) -> WeightSource | None:
     """The teacher that these options describe; None where none is given."""
+    statistics = _statistics(mean, std)
     if not (model or weights or pretrained):
+        if mean and std:
+            raise UsageError(
+                "--mean and --std belong to --weights, which is not given.",
+                command("export-logits", "--weights", "FILE", "--mean", mean, "--std", std),
+            )
         return None
     if weights and pretrained:
         raise UsageError(
@@ -62,7 +94,20 @@ def source(model: str | None, weights: Path | None, pretrained: bool) -> WeightS
         )
     from ..commands.export_weights import WeightSource
 
-    return WeightSource(model or "", weights)
+    return WeightSource(model or "", weights, statistics)
+
+
+def _statistics(mean: str | None, std: str | None) -> tuple[Channels, Channels] | None:
+    """Mean and std, both or neither; UsageError for one alone, or for other than R,G,B."""
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        given, absent = ("--std", "--mean") if mean is None else ("--mean", "--std")
+        raise UsageError(
+            f"{given} is given without {absent}.",
+            f"--mean {mean or USUAL['--mean']} --std {std or USUAL['--std']}",
+        )
+    return parse_channels("--mean", mean), parse_channels("--std", std)
 
 
 def refuse_run(run: object) -> None:

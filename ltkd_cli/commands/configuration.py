@@ -23,7 +23,7 @@ NAMES = {
 }
 """Fields of Settings, of DataSpec and of Recipe whose options have another name."""
 
-OF_TEACH = ("views", "augment", "classes", "weights", "freeze", "feature_views")
+OF_TEACH = ("views", "augment", "classes", "weights", "mean", "std", "freeze", "feature_views")
 """Fields that only `teach` takes; a student has those of its cache."""
 
 NOT_SHARED = (

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import devices, models
+from .. import devices, distributed, models
 from ..data import Data, DataSpec, load
 from ..data.decoded import Progress
 from ..errors import DataMismatch, command
 from ..events import Event, TeacherScored, Warned
 from ..inference import evaluate
 from ..metrics import Scores
+from ..models.spec import Channels
 from ..models.weights import Weights, fetch, read, whole_network
 from ..views.policy import Policy
 from .caches import UNKNOWN
@@ -27,7 +28,7 @@ from .export import (
     slug,
     write,
 )
-from .initial import introduce
+from .initial import introduce, normalisation
 from .provenance import about_images
 from .settings import with_images
 
@@ -42,10 +43,13 @@ class WeightSource:
     model: str
     """Empty where a file of ltkd's says so itself."""
     file: Path | None = None
+    statistics: tuple[Channels, Channels] | None = None
+    """Mean and std of the images that they were trained with, where they are not the usual ones."""
 
     def weights(self) -> Weights:
         """The weights themselves; errors as for `models.weights.read` and `fetch`."""
-        return fetch(self.model) if self.file is None else read(self.file, self.model)
+        found = fetch(self.model) if self.file is None else read(self.file, self.model)
+        return found.normalised(*self.statistics) if self.statistics else found
 
 
 def export_weights(
@@ -63,11 +67,13 @@ def export_weights(
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
     weights = source.weights()
-    yield from introduce(weights)
-    data = load(with_images(DataSpec(), images), progress)
+    yield from introduce(weights, with_head=True)
+    with distributed.first_alone():
+        data = load(with_images(DataSpec(), images), progress)
     yield from how_kept(data)
     yield from map(Warned, data.warnings)
     network = whole_network(weights, data.mean, data.std).to(device)
+    yield from normalisation(weights, network.spec)
     _check_classes(weights, data)
     policy, views = policy_and_views(data.views, settings)
     path = settings.output or Path(_name(weights, policy, views))
@@ -89,12 +95,11 @@ def _check_classes(weights: Weights, data: Data) -> None:
     wanted = len(data.train.class_names)
     if weights.classes == wanted:
         return
-    file = ["--pretrained"] if weights.source == weights.model else ["--weights", weights.source]
     raise DataMismatch(
         f"The head of {weights.source} is for {weights.classes:,} classes, and {data.name} has "
         f"{wanted:,}.",
         command(
-            *("teach", "--model", weights.model, *file, "--freeze"),
+            *("teach", *weights.options(), "--freeze"),
             remark=f"for a head of one's own; or give weights whose head has {wanted:,} classes",
         ),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import CheckpointError, UsageError, command
 from ..events import Note
+from ..models import ModelSpec
 from ..models.weights import Weights, read
 from ..views.policy import Policy
 from .settings import DEFAULT_VIEWS, MAX_VIEWS, Settings, check_freeze
@@ -65,19 +66,40 @@ def open_weights(settings: Settings) -> Weights | None:
             f"{settings.weights} is not what it was when the run began.",
             command("teach", remark="for a new run, or put the file back"),
         )
+    if settings.mean and settings.std:
+        return found.normalised(settings.mean, settings.std)
     return found
 
 
-def introduce(weights: Weights | None) -> Iterator[Note]:
-    """What was taken from a file, as far as that had to be found out."""
+def introduce(weights: Weights | None, *, with_head: bool = False) -> Iterator[Note]:
+    """What was taken from a file, as far as that had to be found out; the head, if it is used."""
     if weights is None or weights.own is not None:
         return
     found = weights.matched
     parts = [f"part {found.part}"] if found.part else []
     parts += [f"prefix {found.prefix}"] if found.prefix else []
-    parts += [f"without {', '.join(found.ignored)}"] if found.ignored else []
+    ignored = found.ignored
+    if with_head and found.elsewhere:
+        parts.append(f"head of {found.elsewhere}")
+        ignored += found.unused
+    parts += [f"without {', '.join(ignored)}"] if ignored else []
     if parts:
         yield Note(f"{weights.source}: {', '.join(parts)}")
+
+
+def normalisation(weights: Weights | None, spec: ModelSpec) -> Iterator[Note]:
+    """How the network of that spec normalises images for a file of another program.
+
+    Such a file does not say it.
+    """
+    if weights is None or weights.own is not None or weights.source == weights.model:
+        return
+    mean, std = (",".join(f"{value:.3f}" for value in values) for values in (spec.mean, spec.std))
+    library = weights.model.partition("/")[0]
+    usual = f"those of {library}'s weights" if weights.statistics else "those of the data set"
+    if_wrong = "; --mean and --std if trained with others"
+    reason = "as given" if weights.stated else usual + if_wrong
+    yield Note(f"{weights.source}: normalised with mean {mean} and std {std} ({reason})")
 
 
 def check(given: Mapping[str, Any]) -> None:
@@ -91,6 +113,7 @@ def check(given: Mapping[str, Any]) -> None:
         )
     if given.get("weights") and given.get("pretrained"):
         raise UsageError("--weights and --pretrained exclude each other.", "--weights FILE")
+    _check_normalisation(given)
     if freeze == WHOLE:
         _check_whole(given)
         views = given.get("feature_views")
@@ -100,6 +123,25 @@ def check(given: Mapping[str, Any]) -> None:
             )
     elif given.get("feature_views") is not None:
         raise UsageError("--feature-views is for --freeze.", "--weights FILE --freeze")
+
+
+def _check_normalisation(given: Mapping[str, Any]) -> None:
+    """UsageError unless mean and std are both given, or neither, and for a file of weights."""
+    texts = {
+        f"--{name}": ",".join(map(repr, given[name])) for name in ("mean", "std") if given.get(name)
+    }
+    if not texts:
+        return
+    known = " ".join(f"{option} {text}" for option, text in texts.items())
+    absent = next((option for option in ("--mean", "--std") if option not in texts), None)
+    if absent:
+        raise UsageError(
+            f"{next(iter(texts))} is given without {absent}.", f"{known} {absent} R,G,B"
+        )
+    if not given.get("weights"):
+        raise UsageError(
+            "--mean and --std belong to --weights, which is not given.", f"--weights FILE {known}"
+        )
 
 
 def _check_whole(given: Mapping[str, Any]) -> None:

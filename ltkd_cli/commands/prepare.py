@@ -112,6 +112,7 @@ def prepare(
     source = sources[0].path if sources and not caches else None
     prepared = replace(prepared, source=source, force=force)
     yield from initial.introduce(prepared.weights)
+    yield from initial.normalisation(prepared.weights, prepared.network.spec)
     yield from teacher_caches.introduce(prepared.caches, method)
     yield from warn_of_images(prepared.data)
     yield from warn_of_network(prepared.settings.model, prepared.data)
@@ -233,9 +234,12 @@ def _open(
     check_mixtures(policy, method, settings.classes)
     weights = initial.open_weights(settings)
     network, built = _build(settings, method, data, caches, weights)
+    mean, std = (weights and weights.stated) or (None, None)
     resolved = replace(
         settings,
         weights_sha256=weights.sha256 if weights else "",
+        mean=mean,
+        std=std,
         feature_views=initial.feature_views(settings, policy),
         data=data.spec,
         head=network.spec.head,

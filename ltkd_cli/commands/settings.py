@@ -53,6 +53,10 @@ class Settings:
     """Path of a file that training begins from; the head is new."""
     weights_sha256: str = ""
     """Of that file."""
+    mean: tuple[float, float, float] | None = None
+    """Of the pixels that those weights were trained with; None for the usual ones."""
+    std: tuple[float, float, float] | None = None
+    """Standard deviation of the same."""
     freeze: str = ""
     """What stays as it is: `all` of the backbone, or `stages:N` for its stem and N stages."""
     feature_views: int | None = None

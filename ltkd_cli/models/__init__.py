@@ -1,7 +1,7 @@
 """Networks by name, and the files that hold their weights."""
 
 from .checkpoint import load, save, weights_sha256
-from .network import Network, build, parameter_count
+from .network import Network, build, load_tensors, parameter_count
 from .resnet import names
 from .spec import ModelSpec
 
@@ -10,6 +10,7 @@ __all__ = [
     "Network",
     "build",
     "load",
+    "load_tensors",
     "names",
     "parameter_count",
     "save",

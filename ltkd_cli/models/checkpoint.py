@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import CheckpointError, UsageError, command
 from ..files import read_regular, sha256_of, write_atomically
 from ..records import Invalid, parse_json
-from .network import Network, without_weights
+from .network import Network, load_tensors, without_weights
 from .spec import ModelSpec
 
 _METADATA_KEY = "ltkd_model"
@@ -54,7 +54,7 @@ def load(path: str | Path, data: bytes | None = None) -> Network:
     except UsageError as error:
         raise CheckpointError(f"{path} cannot be used here: {error.problem}", error.hint) from error
     _check(path, network.state_dict(), tensors)
-    network.load_state_dict(tensors)
+    load_tensors(network, tensors)
     return network
 
 

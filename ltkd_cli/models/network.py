@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Self
@@ -118,6 +119,17 @@ def backbone_of(spec: ModelSpec) -> Backbone:
     """The layers of a network below its head, with arbitrary weights; errors as above."""
     with own_randomness(0):
         return _backbone(spec, download=False)
+
+
+def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """`load_state_dict` for tensors by name alone, as a safetensors file holds them.
+
+    A few networks (torchvision's mnasnet) ask for the version of their layers, which is that of
+    the module at hand. Errors as for `load_state_dict`.
+    """
+    state = OrderedDict(tensors)
+    state._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(state)
 
 
 def parameter_count(network: Network) -> int:

@@ -13,7 +13,7 @@ import re
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,21 @@ class WeightFile:
 
 
 @dataclass(frozen=True)
+class Linear:
+    """A linear layer somewhere in a file."""
+
+    part: str
+    prefix: str
+    """What stands before `weight` and `bias`, with its dot."""
+    tensors: dict[str, Tensor]
+    """`weight` [C, D] and `bias` [C]."""
+
+    def __str__(self) -> str:
+        named = {"part": self.part, "prefix": self.prefix}
+        return " ".join(f"{what} {name}" for what, name in named.items() if name) or "the top level"
+
+
+@dataclass(frozen=True)
 class Matched:
     """Tensors of a state dict by the names of a network's backbone, and its head."""
 
@@ -72,13 +87,18 @@ class Matched:
     """`weight` [C, D] and `bias` [C] of a linear head; empty where there is none."""
     ignored: tuple[str, ...]
     """Modules that the network does not have, as `projector`."""
-    beside: tuple[str, ...] = ()
-    """Linear layers in other parts that fit the features, where the backbone's part has none: as
-    `part classifier, prefix module.fc.`. A single one is the head."""
+    beside: tuple[Linear, ...] = ()
+    """Layers in other parts that fit the features, where that of the backbone has no head; one
+    alone is the head."""
     unused: tuple[str, ...] = ()
-    """Other parts, and tensors beside the head in its part, where the head is in another part."""
+    """What else the file has, where the head is in another part than the backbone."""
     parts: tuple[str, ...] = ()
-    """Names of the parts of the file."""
+    """Names of all parts of the file."""
+
+    @property
+    def elsewhere(self) -> Linear | None:
+        """The head, where it is in another part than the backbone."""
+        return self.beside[0] if len(self.beside) == 1 else None
 
 
 def read(path: Path) -> WeightFile:
@@ -112,6 +132,7 @@ def match(
 ) -> Matched:
     """What the file holds for a backbone with the tensors `expected` and D = `width` features.
 
+    A head that stands in another part is found too, unless tensors of a backbone are beside it.
     `classifiers` are names of its library's last layer, `rename` gives tensors the names and
     shapes of that library. CheckpointError names the tensor that is missing, of another shape,
     not finite, or too many.
@@ -125,20 +146,17 @@ def match(
     heads = (*classifiers, *HEADS)
     _check(file.path, found, expected, heads)
     head = _head(best, prefix, heads, width)
-    beside: dict[str, _Linear] = {}
-    if not head:
-        beside = _linear_layers(_without_backbone(file.parts, rename, expected, best, name), width)
-    unused: tuple[str, ...] = ()
+    backbones = {each for each, tensors in candidates if _fit(each, tensors, expected)[0]}
+    beside = () if head else (*_linear_layers(file.parts, backbones, width),)
     if len(beside) == 1:
-        (layer,) = beside.values()
-        head = layer.tensors
-        unused = _unused(file.parts, name, layer)
+        head = beside[0].tensors
+    unused = _unused(file.parts, name, beside[0]) if len(beside) == 1 else ()
     backbone = {key: found.get(key, value) for key, value in expected.items()}
     _check_finite(file.path, {**backbone, **{f"head.{key}": t for key, t in head.items()}})
     known = {_module(key) for key in expected} | {_module(key) for key in classifiers} | {*HEADS}
     ignored = dict.fromkeys(_module(key) for key in found if key not in expected)
     others = tuple(each for each in ignored if each not in known)
-    return Matched(name, prefix, backbone, head, others)
+    return Matched(name, prefix, backbone, head, others, beside, unused, (*file.parts,))
 
 
 def _parsed(path: Path, data: bytes) -> Any:
@@ -173,8 +191,12 @@ def _parts(value: Any, name: str = "", depth: int = 0) -> dict[str, StateDict]:
     tensors = {key: one.detach() for key, one in named.items() if _is_plain(one)}
     found: dict[str, StateDict] = {name: tensors} if tensors else {}
     for key, one in named.items():
-        found |= _parts(one, f"{name}.{key}" if name else key, depth + 1)
+        found |= _parts(one, _joined(name, key), depth + 1)
     return found
+
+
+def _joined(part: str, key: str) -> str:
+    return f"{part}.{key}" if part else key
 
 
 def _is_plain(value: object) -> bool:
@@ -248,13 +270,41 @@ def _head(tensors: StateDict, prefix: str, names: Sequence[str], width: int) -> 
     outer = [".".join([*parts[:n], ""]) for n in range(len(parts), -1, -1)]
     for before in outer:
         for name in names:
-            weight = tensors.get(f"{before}{name}.weight")
-            if weight is None or weight.ndim != 2 or weight.shape[1] != width:
-                continue
-            bias = tensors.get(f"{before}{name}.bias", torch.zeros(len(weight)))
-            if bias.shape == weight.shape[:1]:
-                return {"weight": weight, "bias": bias}
+            if found := _linear(tensors, f"{before}{name}.", width):
+                return found
     return {}
+
+
+def _linear(tensors: StateDict, prefix: str, width: int) -> dict[str, Tensor]:
+    """Weight and bias of a linear layer for D = `width` features; empty where it is none."""
+    weight = tensors.get(f"{prefix}weight")
+    if weight is None or weight.ndim != 2 or weight.shape[1] != width:
+        return {}
+    bias = tensors.get(f"{prefix}bias", torch.zeros(len(weight)))
+    return {"weight": weight, "bias": bias} if bias.shape == weight.shape[:1] else {}
+
+
+def _linear_layers(
+    parts: Mapping[str, StateDict], without: Container[str], width: int
+) -> Iterator[Linear]:
+    """All linear layers for D = `width` features in the parts, but for those in `without`."""
+    for part, tensors in parts.items():
+        for key in tensors if part not in without else ():
+            before, dot, last = key.rpartition(".")
+            if last == "weight" and (found := _linear(tensors, before + dot, width)):
+                yield Linear(part, before + dot, found)
+
+
+def _unused(parts: Mapping[str, StateDict], backbone: str, head: Linear) -> tuple[str, ...]:
+    """Parts that hold neither backbone nor head, and tensors beside the head; no single numbers."""
+    taken = {head.prefix + name for name in head.tensors}
+    inside = [key for key, one in parts[head.part].items() if key not in taken and one.ndim]
+    others = [
+        part
+        for part, tensors in parts.items()
+        if part not in (backbone, head.part) and any(one.ndim for one in tensors.values())
+    ]
+    return (*(_joined(head.part, key) for key in inside), *filter(None, others))
 
 
 def _may_be_absent(key: str) -> bool:

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from ..data.failures import name_some
 from ..errors import CheckpointError, UsageError, command
 from . import checkpoint, resnet, statedict, timm_zoo, torchvision_zoo
-from .network import Network, backbone_of, build, own_randomness
+from .network import Network, backbone_of, build, load_tensors, own_randomness
 from .spec import Channels, ModelSpec
 from .statedict import Matched, StateDict, WeightFile
 
@@ -39,6 +40,8 @@ class Weights:
     """Whether the layers have the shape of the zoo's pretrained network."""
     own: Network | None = None
     """The whole network, where ltkd wrote the file."""
+    stated: tuple[Channels, Channels] | None = None
+    """Mean and std that the user gives in place of `statistics`."""
 
     @property
     def classes(self) -> int:
@@ -46,11 +49,38 @@ class Weights:
         return len(self.matched.head.get("weight", ()))
 
     def record(self) -> dict[str, str]:
-        """Where they came from, for a cache."""
-        fetched = self.source == self.model
+        """Where they came from and what the user says of them, for a cache."""
+        fetched, matched = self.source == self.model, self.matched
         source = self.source if fetched else Path(self.source).name
         found = {"source": source, "sha256": self.sha256}
-        return {**found, "part": self.matched.part, "prefix": self.matched.prefix}
+        found |= {"part": matched.part, "prefix": matched.prefix}
+        if matched.elsewhere:
+            found["head"] = str(matched.elsewhere)
+        return found | self._statistics()
+
+    def options(self) -> list[str]:
+        """The options of `teach` that name them."""
+        if self.source == self.model:
+            return ["--model", self.model, "--pretrained"]
+        stated = [part for name, text in self._statistics().items() for part in (f"--{name}", text)]
+        return ["--model", self.model, "--weights", self.source, *stated]
+
+    def _statistics(self) -> dict[str, str]:
+        """Mean and std as text, if the user gave them."""
+        texts = [",".join(map(repr, values)) for values in self.stated or ()]
+        return dict(zip(("mean", "std"), texts, strict=False))
+
+    def normalised(self, mean: Channels, std: Channels) -> Weights:
+        """The same, trained with images that were normalised by mean and std.
+
+        UsageError for a file of ltkd's, which holds them.
+        """
+        if self.own is not None:
+            raise UsageError(
+                f"{self.source} holds the mean and the std of its network.",
+                "leave out --mean and --std",
+            )
+        return self if (mean, std) == self.statistics else replace(self, stated=(mean, std))
 
 
 def read(path: Path, model: str) -> Weights:
@@ -90,11 +120,7 @@ def whole_network(weights: Weights, mean: Channels, std: Channels) -> Network:
         return weights.own
     head = weights.matched.head
     if not head:
-        raise CheckpointError(
-            f"{weights.source} has no linear head for the features of {weights.model}: it holds a "
-            "backbone alone, or ends in something else.",
-            command("teach", "--model", weights.model, "--weights", weights.source, "--freeze"),
-        )
+        raise _without_head(weights)
     spec = ModelSpec(weights.model, weights.classes, mean=mean, std=std)
     network = network_with(spec, weights, seed=0)
     network.head.load_state_dict(head)
@@ -108,10 +134,10 @@ def network_with(spec: ModelSpec, weights: Weights, seed: int) -> Network:
 
     The spec says all else; the images are normalised as the weights expect it.
     """
-    mean, std = weights.statistics or (spec.mean, spec.std)
+    mean, std = weights.stated or weights.statistics or (spec.mean, spec.std)
     spec = replace(spec, mean=mean, std=std, pretrained=weights.pretrained)
     network = build(spec, seed, download=False)
-    network.backbone.load_state_dict(weights.matched.backbone)
+    load_tensors(network.backbone, weights.matched.backbone)
     return network
 
 
@@ -144,6 +170,23 @@ def _matched(file: WeightFile, model: str) -> Weights:
     return Weights(model, str(file.path), file.sha256, matched, parts.statistics, spec.pretrained)
 
 
+def _without_head(weights: Weights) -> CheckpointError:
+    """The error about weights that have no head, or several that it may be."""
+    source, found = weights.source, weights.matched
+    parts = name_some([part for part in found.parts if part])
+    if found.beside:
+        layers = name_some([str(layer) for layer in found.beside])
+        problem = (
+            f"{source} has several linear heads ({layers}) for the features of {weights.model}"
+        )
+    else:
+        problem = (
+            f"{source} has no linear head for the features of {weights.model}: it holds a backbone "
+            f"alone, or ends in something else{f'; its parts are {parts}' if parts else ''}"
+        )
+    return CheckpointError(f"{problem}.", command("teach", *weights.options(), "--freeze"))
+
+
 def _blank(model: str, classes: int = 1) -> ModelSpec:
     """A spec of the network in the shape of its zoo's pretrained weights, if it has a zoo."""
     zeros, ones = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -167,7 +210,7 @@ def _check_original(weights: Weights, network: Network) -> None:
     if not (isinstance(wanted, Tensor) and _close(logits, wanted)):
         raise CheckpointError(
             f"{weights.model} ends in more than one linear layer, so its own head cannot be used.",
-            command("teach", "--model", weights.model, "--weights", weights.source, "--freeze"),
+            command("teach", *weights.options(), "--freeze"),
         )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import devices
 from ..events import Note, Warned
+from ..models import load_tensors
 from ..outputs import Outputs
 from .loader import Loader
 from .loop import Training
@@ -49,7 +50,7 @@ def compile_network(
         name = network.spec.name
         return Warned(f"{name} cannot be compiled and trains as it is ({_reason(error)})")
     finally:
-        network.load_state_dict(before)
+        load_tensors(network, before)
         network.zero_grad(set_to_none=True)
 
     size = len(images)

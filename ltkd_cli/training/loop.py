@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from .. import devices, distributed
 from ..events import EpochEnd, Step
 from ..methods.contract import Method
-from ..models import Network
+from ..models import Network, load_tensors
 from ..outputs import Outputs
 from .averaging import update_average
 from .divergence import LossCheck
@@ -65,11 +65,11 @@ class Training:
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Takes up a snapshot of the same settings."""
-        self.network.load_state_dict(snapshot["network"])
+        load_tensors(self.network, snapshot["network"])
         self.method.load_state_dict(snapshot["method"])
         self.optimizer.load_state_dict(snapshot["optimizer"])
         if self.average:
-            self.average.load_state_dict(snapshot["average"])
+            load_tensors(self.average, snapshot["average"])
         self.epoch, self.batch = snapshot["epoch"], snapshot["batch"]
         self.sums = {name: value.to(self.device) for name, value in snapshot["sums"].items()}
         torch.set_rng_state(snapshot["random"].cpu())

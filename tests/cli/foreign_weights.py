@@ -17,6 +17,17 @@ def write(path, classes=10, seed=0):
     _save(torchvision.models.get_model("shufflenet_v2_x0_5", num_classes=classes), path)
 
 
+def write_parts(path, **others):
+    """The same, with backbone and classifier in parts of their own, as classifier-balancing has it.
+
+    `others` are further parts.
+    """
+    write(path)
+    tensors = torch.load(path, weights_only=True)["state_dict"]
+    head = {name: tensors.pop(name) for name in [*tensors] if ".fc." in name}
+    torch.save({"state_dict_best": {"feat_model": tensors, "classifier": head}, **others}, path)
+
+
 def write_small(path, classes=1000, seed=0):
     """The same of `SMALL`, which takes a moment to compute."""
     spec = ModelSpec(SMALL, classes, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

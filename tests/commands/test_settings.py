@@ -55,7 +55,8 @@ def test_every_field_is_an_option_of_a_training_command():
     commands = get_command(app).commands
     given = {p.name for name in ("teach", "distill") for p in commands[name].params}
     nested = {"data", "recipe"}
-    filled_in = {"view_seed", "weights_sha256"}  # by the caches, and by the file of weights
+    # By the caches, by the file of weights, and by torchrun.
+    filled_in = {"view_seed", "weights_sha256", "processes"}
     assert set(fields(Settings)) - nested - filled_in <= given
     assert {*fields(DataSpec), *fields(Recipe)} <= given
     assert set(DATA) == set(fields(DataSpec))

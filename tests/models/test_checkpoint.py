@@ -49,6 +49,15 @@ def test_weights_come_back_bit_for_bit(tmp_path, layout):
     assert torch.equal(loaded_network(images)["logits"], saved_network.eval()(images)["logits"])
 
 
+def test_a_network_that_asks_for_the_version_of_its_layers_comes_back(tmp_path):
+    spec = ModelSpec("torchvision/mnasnet0_5", 3, mean=MEAN, std=STD)
+    network = build(spec, seed=0)
+    save(network, tmp_path / "model.safetensors")
+    loaded = load(tmp_path / "model.safetensors")
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
 def test_a_header_without_metadata_is_named(written):
     whole = written.read_bytes()
     end = 8 + int.from_bytes(whole[:8], "little")

@@ -9,7 +9,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from ltkd_cli.errors import CheckpointError, UsageError
-from ltkd_cli.models import ModelSpec, build, save
+from ltkd_cli.models import ModelSpec, build, load, save
 from ltkd_cli.models.weights import network_with, read, whole_network
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
@@ -23,6 +23,31 @@ def original(classes=5):
 
 def prefixed(prefix, tensors):
     return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def body(tensors, prefix="module."):
+    return prefixed(prefix, {k: v for k, v in tensors.items() if not k.startswith("fc.")})
+
+
+def last(tensors, prefix="module."):
+    return prefixed(prefix, {k: v for k, v in tensors.items() if k.startswith("fc.")})
+
+
+def in_parts(tensors):
+    """Backbone and classifier as the code of classifier-balancing saves them."""
+    parts = {"feat_model": body(tensors), "classifier": last(tensors)}
+    return {"state_dict_best": parts, "best_epoch": 3, "best_acc": 0.5, "centroids": None}
+
+
+def with_scale(tensors):
+    """The same of MiSLAS."""
+    return {
+        "epoch": 3,
+        "state_dict_model": body(tensors),
+        "state_dict_classifier": last(tensors),
+        "state_dict_lws_model": {"module.learned_norm": torch.ones(1, 5)},
+        "best_acc1": torch.tensor(70.0),
+    }
 
 
 WRITTEN = {
@@ -45,6 +70,13 @@ WRITTEN = {
         "module.fc.weight": s["fc.weight"],
         "module.fc.bias": s["fc.bias"],
     },
+    "feat_model and classifier": in_parts,
+    "state_dict_model and state_dict_classifier": with_scale,
+    "backbone and a bare layer": lambda s: {
+        "backbone": body(s, ""),
+        "head": {"weight": s["fc.weight"], "bias": s["fc.bias"]},
+    },
+    "backbone below its head": lambda s: {"backbone": body(s, ""), **last(s, "")},
     "with a projector": lambda s: {**s, "projector.0.weight": torch.rand(3, 3)},
     "without counts of batches": lambda s: {
         k: v for k, v in s.items() if not k.endswith("num_batches_tracked")
@@ -53,10 +85,9 @@ WRITTEN = {
 }
 
 
-def expected(network, images):
-    """The original's logits for the images as ImageNet's statistics normalise them."""
-    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+def expected(network, images, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)):
+    """The original's logits for the images, normalised."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (mean, std))
     with torch.no_grad():
         return network((images - mean) / std)
 
@@ -152,6 +183,107 @@ def test_a_backbone_s_mask_token_is_left_out_as_dinov2_has_one(tmp_path):
     with pytest.raises(CheckpointError, match="no linear head") as caught:
         whole_network(weights, MEAN, STD)
     assert "--freeze" in str(caught.value.hint)
+
+
+def test_a_head_in_another_part_is_named_with_what_else_the_file_has(tmp_path):
+    torch.save(with_scale(original().state_dict()), tmp_path / "w.pt")
+    matched = read(tmp_path / "w.pt", SMALL).matched
+    assert (matched.part, matched.prefix) == ("state_dict_model", "module.")
+    assert str(matched.elsewhere) == "part state_dict_classifier prefix module.fc."
+    assert matched.unused == ("state_dict_lws_model",)
+
+
+def test_a_scale_beside_a_head_in_another_part_is_named(tmp_path):
+    parts = in_parts(original().state_dict())
+    parts["state_dict_best"]["classifier"]["module.scales"] = torch.ones(5)
+    torch.save(parts, tmp_path / "w.pt")
+    weights = read(tmp_path / "w.pt", SMALL)
+    assert weights.matched.unused == ("state_dict_best.classifier.module.scales",)
+    assert weights.record()["head"] == "part state_dict_best.classifier prefix module.fc."
+
+
+def test_a_head_in_another_part_may_have_no_bias(tmp_path):
+    parts = in_parts(original().state_dict())
+    del parts["state_dict_best"]["classifier"]["module.fc.bias"]
+    torch.save(parts, tmp_path / "w.pt")
+    assert torch.equal(read(tmp_path / "w.pt", SMALL).matched.head["bias"], torch.zeros(5))
+
+
+def test_a_head_of_the_backbone_s_own_part_goes_before_others(tmp_path):
+    s = original().state_dict()
+    torch.save({"model": s, "classifier": last(original(classes=9).state_dict())}, tmp_path / "w")
+    weights = read(tmp_path / "w", SMALL)
+    assert (weights.classes, weights.matched.elsewhere) == (5, None)
+
+
+def test_of_several_layers_in_other_parts_none_is_taken_and_all_are_named(tmp_path):
+    parts = in_parts(original().state_dict())
+    parts["balanced"] = last(original().state_dict())
+    torch.save(parts, tmp_path / "w.pt")
+    error = refused(tmp_path / "w.pt", SMALL, "several linear heads")
+    assert "part state_dict_best.classifier prefix module.fc., part balanced" in error.problem
+    weights = read(tmp_path / "w.pt", SMALL)  # enough for a head of one's own
+    assert (weights.classes, "head" in weights.record()) == (0, False)
+
+
+OTHER_PARTS = {
+    "another width": {"fc.weight": torch.zeros(5, 9), "fc.bias": torch.zeros(5)},
+    "a bias of other classes": {"fc.weight": torch.zeros(5, 1024), "fc.bias": torch.zeros(6)},
+    "no layer": {"scale": torch.zeros(5, 1024)},
+}
+
+
+@pytest.mark.parametrize("what", OTHER_PARTS)
+def test_where_no_part_has_a_head_the_parts_are_named(tmp_path, what):
+    parts = {"encoder": body(original().state_dict()), "other": OTHER_PARTS[what]}
+    torch.save(parts, tmp_path / "w.pt")
+    error = refused(tmp_path / "w.pt", SMALL, "no linear head")
+    assert "its parts are encoder, other" in error.problem
+
+
+def test_the_head_of_another_network_in_the_file_is_not_taken(tmp_path):
+    student, teacher = (original().state_dict() for _ in range(2))
+    torch.save({"student": body(student), "other": {**teacher, "x": teacher["fc.bias"]}},
+               tmp_path / "w.pt")  # fmt: skip
+    weights = read(tmp_path / "w.pt", SMALL)
+    assert weights.matched.part == "student"
+    refused(tmp_path / "w.pt", SMALL, "no linear head")
+
+
+def test_mean_and_std_that_are_given_go_before_those_of_the_zoo(tmp_path):
+    network, images = original().train(), torch.rand(8, 3, 32, 32)
+    for _ in range(20):  # without statistics of images, those hardly change the outputs
+        network(images)
+    torch.save(network.eval().state_dict(), tmp_path / "w.pt")
+    mean, std = (0.466, 0.471, 0.38), (0.195, 0.194, 0.192)
+    weights = read(tmp_path / "w.pt", SMALL).normalised(mean, std)
+    ours = whole_network(weights, MEAN, STD).eval()
+    assert (ours.spec.mean, ours.spec.std) == (mean, std)
+    wanted = expected(network, images, mean, std)
+    torch.testing.assert_close(ours(images)["logits"], wanted, rtol=1e-4, atol=1e-4)
+    assert (wanted - expected(network, images)).abs().max() > 1e-3
+    assert weights.record()["mean"] == "0.466,0.471,0.38"
+    save(ours, tmp_path / "own.safetensors")
+    assert load(tmp_path / "own.safetensors").spec == ours.spec
+
+
+def test_mean_and_std_that_are_given_go_before_those_of_the_data_set(tmp_path):
+    small = build(ModelSpec("resnet8", 4, mean=MEAN, std=STD), seed=3)
+    torch.save(small.state_dict(), tmp_path / "w.pt")
+    weights = read(tmp_path / "w.pt", "resnet8").normalised((0.5, 0.5, 0.5), (1.0, 0.5, 0.25))
+    assert whole_network(weights, MEAN, STD).spec.std == (1.0, 0.5, 0.25)
+
+
+def test_the_usual_mean_and_std_are_the_same_whether_given_or_not(tmp_path):
+    torch.save(original().state_dict(), tmp_path / "w.pt")
+    weights = read(tmp_path / "w.pt", SMALL)
+    assert weights.normalised(*weights.statistics).record() == weights.record()
+
+
+def test_a_run_s_own_file_takes_no_other_mean_and_std(tmp_path):
+    save(build(ModelSpec("resnet8", 4, mean=MEAN, std=STD), seed=3), tmp_path / "w.safetensors")
+    with pytest.raises(UsageError, match=r"w\.safetensors holds the mean"):
+        read(tmp_path / "w.safetensors", "").normalised(MEAN, STD)
 
 
 def refused(path, model, match, error=CheckpointError):
