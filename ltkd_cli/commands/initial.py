@@ -81,6 +81,7 @@ def introduce(weights: Weights | None, *, with_head: bool = False) -> Iterator[N
     ignored = found.ignored
     if with_head and found.elsewhere:
         parts.append(f"head of {found.elsewhere}")
+        parts += [f"times {found.scales}"] if found.scales else []
         ignored += found.unused
     parts += [f"without {', '.join(ignored)}"] if ignored else []
     if parts:

@@ -61,6 +61,11 @@ class WeightFile:
     data: bytes
 
 
+SCALES = ("scales", "learned_norm")
+"""Names of the scales of logits in learnable weight scaling: of classifier-balancing (Kang et al.,
+arXiv:1910.09217) and of MiSLAS (Zhong et al., arXiv:2104.00466)."""
+
+
 @dataclass(frozen=True)
 class Linear:
     """A linear layer somewhere in a file."""
@@ -94,6 +99,8 @@ class Matched:
     """What else the file has, where the head is in another part than the backbone."""
     parts: tuple[str, ...] = ()
     """Names of all parts of the file."""
+    scales: str = ""
+    """Name of the learned scales of the classes that head and bias are multiplied by; or empty."""
 
     @property
     def elsewhere(self) -> Linear | None:
@@ -133,6 +140,7 @@ def match(
     """What the file holds for a backbone with the tensors `expected` and D = `width` features.
 
     A head that stands in another part is found too, unless tensors of a backbone are beside it.
+    Where learned scales of its logits are in the file (SCALES), it is multiplied by them.
     `classifiers` are names of its library's last layer, `rename` gives tensors the names and
     shapes of that library. CheckpointError names the tensor that is missing, of another shape,
     not finite, or too many.
@@ -148,15 +156,19 @@ def match(
     head = _head(best, prefix, heads, width)
     backbones = {each for each, tensors in candidates if _fit(each, tensors, expected)[0]}
     beside = () if head else (*_linear_layers(file.parts, backbones, width),)
+    unused, scales = tuple[str, ...](), ""
     if len(beside) == 1:
-        head = beside[0].tensors
-    unused = _unused(file.parts, name, beside[0]) if len(beside) == 1 else ()
+        head, unused = beside[0].tensors, _unused(file.parts, name, beside[0])
+        scales, factors = _scales(file.parts, backbones, len(head["weight"]))
+        if scales:
+            head = {"weight": head["weight"] * factors[:, None], "bias": head["bias"] * factors}
+            unused = tuple(each for each in unused if not scales.startswith(each))
     backbone = {key: found.get(key, value) for key, value in expected.items()}
     _check_finite(file.path, {**backbone, **{f"head.{key}": t for key, t in head.items()}})
     known = {_module(key) for key in expected} | {_module(key) for key in classifiers} | {*HEADS}
     ignored = dict.fromkeys(_module(key) for key in found if key not in expected)
     others = tuple(each for each in ignored if each not in known)
-    return Matched(name, prefix, backbone, head, others, beside, unused, (*file.parts,))
+    return Matched(name, prefix, backbone, head, others, beside, unused, (*file.parts,), scales)
 
 
 def _parsed(path: Path, data: bytes) -> Any:
@@ -293,6 +305,23 @@ def _linear_layers(
             before, dot, last = key.rpartition(".")
             if last == "weight" and (found := _linear(tensors, before + dot, width)):
                 yield Linear(part, before + dot, found)
+
+
+def _scales(
+    parts: Mapping[str, StateDict], without: Container[str], classes: int
+) -> tuple[str, Tensor]:
+    """Name and values [C] of the learned scales in parts but for those in `without`.
+
+    Nothing where there are none, or several.
+    """
+    found = [
+        (_joined(part, key), one.flatten())
+        for part, tensors in parts.items()
+        if part not in without
+        for key, one in tensors.items()
+        if key.rpartition(".")[2] in SCALES and one.numel() == classes
+    ]
+    return found[0] if len(found) == 1 else ("", torch.empty(0))
 
 
 def _unused(parts: Mapping[str, StateDict], backbone: str, head: Linear) -> tuple[str, ...]:

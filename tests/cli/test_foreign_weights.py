@@ -117,7 +117,7 @@ def test_a_classifier_beside_the_backbone_is_used_and_named(ltkd, weights):
         assert said.code == 0
     (note,) = [line for line in said.err.splitlines() if "part " in line]
     assert "part state_dict_best.feat_model, prefix module., head of part" in note
-    assert "part state_dict_best.classifier prefix module.fc., without state_dict_lws_model" in note
+    assert "classifier prefix module.fc., times state_dict_lws_model.module.learned_norm" in note
     assert datasets("w.h5") == datasets("parts.h5")
 
 

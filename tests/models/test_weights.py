@@ -190,16 +190,40 @@ def test_a_head_in_another_part_is_named_with_what_else_the_file_has(tmp_path):
     matched = read(tmp_path / "w.pt", SMALL).matched
     assert (matched.part, matched.prefix) == ("state_dict_model", "module.")
     assert str(matched.elsewhere) == "part state_dict_classifier prefix module.fc."
-    assert matched.unused == ("state_dict_lws_model",)
+    assert matched.scales == "state_dict_lws_model.module.learned_norm"
+    assert matched.unused == ()
 
 
-def test_a_scale_beside_a_head_in_another_part_is_named(tmp_path):
+@pytest.mark.parametrize("shape", [(5,), (1, 5)])
+@pytest.mark.parametrize("name", ["scales", "learned_norm"])
+def test_learned_scales_multiply_the_logits_of_a_head_in_another_part(tmp_path, name, shape):
+    parts, scales = in_parts(original().state_dict()), torch.rand(shape) + 0.5
+    torch.save(parts, tmp_path / "plain.pt")
+    parts["state_dict_best"]["classifier"][f"module.{name}"] = scales
+    torch.save(parts, tmp_path / "scaled.pt")
+    plain, scaled = (read(tmp_path / f"{which}.pt", SMALL) for which in ("plain", "scaled"))
+    images = torch.rand(3, 3, 64, 64)
+    with torch.no_grad():
+        before, after = (
+            whole_network(weights, MEAN, STD).eval()(images)["logits"]
+            for weights in (plain, scaled)
+        )
+    torch.testing.assert_close(after, before * scales)
+    assert scaled.matched.scales == f"state_dict_best.classifier.module.{name}"
+    assert scaled.matched.unused == plain.matched.unused
+    assert scaled.record()["head"] == "part state_dict_best.classifier prefix module.fc."
+
+
+@pytest.mark.parametrize("others", [{"module.scales": torch.ones(4)}, {
+    "module.scales": torch.ones(5), "module.learned_norm": torch.ones(5),
+}])  # fmt: skip
+def test_what_may_be_no_scales_is_named_and_not_used(tmp_path, others):
     parts = in_parts(original().state_dict())
-    parts["state_dict_best"]["classifier"]["module.scales"] = torch.ones(5)
+    parts["state_dict_best"]["classifier"] |= others
     torch.save(parts, tmp_path / "w.pt")
-    weights = read(tmp_path / "w.pt", SMALL)
-    assert weights.matched.unused == ("state_dict_best.classifier.module.scales",)
-    assert weights.record()["head"] == "part state_dict_best.classifier prefix module.fc."
+    matched = read(tmp_path / "w.pt", SMALL).matched
+    assert matched.scales == ""
+    assert matched.unused == tuple(f"state_dict_best.classifier.{name}" for name in others)
 
 
 def test_a_head_in_another_part_may_have_no_bias(tmp_path):
