@@ -90,7 +90,7 @@ def shared(value: Value | None) -> Value:
 
 def barrier() -> None:
     """Waits until every rank is here."""
-    shared(rank())
+    agreed(lambda: False)()
 
 
 @contextmanager

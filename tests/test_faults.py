@@ -7,28 +7,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from random import Random
 
 import pytest
 
-from benchmarks.faults import bits, children, story
+from benchmarks.faults import children, story
 from benchmarks.faults.__main__ import SHORT
 from benchmarks.faults.children import Case, outcomes
-from ltkd_cli import runs
 
 ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("faults") / "story"
-    # By a process of its own: what other tests have had of PyTorch may not survive a fork.
-    program = "import sys, pathlib; from benchmarks.faults import story; "
-    program += "story.tell(pathlib.Path(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", program, folder], cwd=ROOT, check=True)
-    return story.Place(folder / "told", folder / "cases")
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +74,23 @@ def test_a_kill_is_before_a_call_or_within_a_write(tmp_path):
     assert not children.killed_at(3, work)
 
 
-def test_an_area_finds_what_is_not_checked(place, monkeypatch):
-    monkeypatch.setattr(runs.folder, "is_sealed", lambda values: True)
-    assert any(wrong for _, wrong in bits.of_runs(place, Random(1), 0.02))
+UNCHECKED = """
+import sys
+from pathlib import Path
+from random import Random
+
+from benchmarks.faults import bits, story
+from ltkd_cli import runs
+
+runs.folder.is_sealed = lambda values: True
+place = story.tell(Path(sys.argv[1]))
+print(sum(bool(wrong) for _, wrong in bits.of_runs(place, Random(1), 0.02)))
+"""
+
+
+def test_an_area_finds_what_is_not_checked(tmp_path):
+    """In a process of its own, too."""
+    command = [sys.executable, "-c", UNCHECKED, tmp_path / "story"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout)

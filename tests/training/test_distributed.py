@@ -58,25 +58,28 @@ def trained(spoil=False):
     return weights.tolist(), terms
 
 
-def one_of(rank, size, port, pipe, spoil):
+def one_of(rank, size, port, pipe):
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="localhost",
         MASTER_PORT=str(port),
     )  # fmt: skip
     torch.set_num_threads(1)
     distributed.join(CPU)
-    pipe.send((trained(spoil), distributed.agreed(lambda: rank == 1)(), distributed.shared(rank)))
+    found = trained(), trained(spoil=True)
+    pipe.send((*found, distributed.agreed(lambda: rank == 1)(), distributed.shared(rank)))
 
 
-def together(size, spoil=False):
-    """What each of so many processes has in the end."""
+@pytest.fixture(scope="module")
+def together():
+    """What each of two processes has in the end, without and with a bad loss, and what is shared."""
+    size = 2
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     pipes, processes = [], []
     for rank in range(size):
         ours, theirs = SPAWN.Pipe(duplex=False)
-        process = SPAWN.Process(target=one_of, args=(rank, size, port, theirs, spoil))
+        process = SPAWN.Process(target=one_of, args=(rank, size, port, theirs))
         process.start()
         pipes.append(ours)
         processes.append(process)
@@ -86,21 +89,23 @@ def together(size, spoil=False):
     return found
 
 
-def test_two_processes_end_with_the_weights_and_losses_of_one():
+def test_two_processes_end_with_the_weights_and_losses_of_one(together):
     weights, terms = trained()
-    found = together(2)
-    assert len({str(each) for each, _, _ in found}) == 1  # bit for bit the same in all
-    (shared_weights, shared_terms), *_ = found[0]
+    assert str(together[0][0]) == str(together[1][0])  # bit for bit the same in both
+    shared_weights, shared_terms = together[0][0]
     torch.testing.assert_close(torch.tensor(shared_weights), torch.tensor(weights))
     for one, other in zip(terms, shared_terms, strict=True):
         assert other == pytest.approx(one, rel=1e-4)
-    assert [(agreed, first) for _, agreed, first in found] == [(True, 0)] * 2
 
 
-def test_a_loss_that_is_not_finite_in_one_process_stops_all():
-    found = [each for each, _, _ in together(2, spoil=True)]
-    assert found[0] == found[1]
-    assert "batch 1 in epoch 1 is not finite" in found[0]
+def test_a_loss_that_is_not_finite_in_one_process_stops_all(together):
+    said = [spoiled for _, spoiled, _, _ in together]
+    assert said[0] == said[1]
+    assert "batch 1 in epoch 1 is not finite" in said[0]
+
+
+def test_what_one_is_asked_or_the_first_knows_all_know(together):
+    assert [(agreed, first) for _, _, agreed, first in together] == [(True, 0)] * 2
 
 
 @pytest.mark.parametrize(
