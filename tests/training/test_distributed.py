@@ -71,7 +71,7 @@ def one_of(rank, size, port, pipe):
 
 @pytest.fixture(scope="module")
 def together():
-    """What each of two processes has in the end, without and with a bad loss, and what is shared."""
+    """What each of two processes has in the end, without and with a bad loss, and shares."""
     size = 2
     with socket.socket() as free:
         free.bind(("localhost", 0))
