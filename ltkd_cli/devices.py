@@ -27,12 +27,13 @@ def choose_device(name: str) -> torch.device:
             "number.",
             "--device cuda",
         )
+    gpu = f"cuda:{distributed.local_rank()}"  # several functions of torch.cuda want the number
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() and not _why_not("cuda") else "cpu"
-    if name == "cuda" and distributed.size() > 1:
-        name = f"cuda:{distributed.local_rank()}"
+        alone = distributed.size() == 1  # else all must choose alike
+        works = torch.cuda.is_available() and not (alone and _why_not(gpu))
+        name = gpu if works else "cpu"
     try:
-        device = torch.device(name)
+        device = torch.device(gpu if name == "cuda" else name)
     except RuntimeError:
         raise UsageError(f"There is no device {name!r}.", "--device cpu") from None
     if device.type not in ("cpu", "cuda"):
@@ -42,7 +43,7 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(
             f"Device {name!r} is not there: PyTorch sees {count} GPUs.", "--device cpu"
         )
-    if device.type == "cuda" and (why := _why_not(name)):
+    if device.type == "cuda" and (why := _why_not(str(device))):
         raise UsageError(f"PyTorch cannot compute on device {name!r}: {why}.", "--device cpu")
     return device
 
@@ -78,6 +79,8 @@ def _why_not(name: str) -> str:
     """Why nothing can be computed on a GPU: it may be too old for PyTorch. Empty where it can."""
     try:
         (torch.ones(1, device=name) + 1).item()
+    except torch.OutOfMemoryError:
+        return ""  # others use it, which is to be told where memory is needed
     except RuntimeError as error:
         return str(error).strip().partition("\n")[0].rstrip(".")
     return ""

@@ -177,8 +177,10 @@ def _waiting() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        why = str(error).strip().partition("\n")[0][:200]
         raise LtkdError(
-            f"Another of the {size()} processes has ended before its time.",
+            f"Another of the {size()} processes has ended before its time, or cannot be reached "
+            f"({why}).",
             "see what it says; then the same command, or the one that resumes the run",
         ) from error
 

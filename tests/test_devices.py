@@ -37,6 +37,12 @@ def gpu(monkeypatch):
 
 def test_auto_is_the_gpu_where_there_is_one(gpu):
     gpu()
+    assert devices.choose_device("auto") == torch.device("cuda", 0)
+    assert devices.choose_device("cuda") == torch.device("cuda", 0)
+
+
+def test_a_gpu_that_others_fill_is_one_all_the_same(gpu):
+    gpu(error=torch.OutOfMemoryError("CUDA out of memory"))
     assert devices.choose_device("auto").type == "cuda"
 
 

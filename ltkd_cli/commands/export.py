@@ -115,7 +115,8 @@ def write(
     device = next(network.parameters()).device
     precision = attributes["autocast"]
     if distributed.rank():
-        compute_along(network, data.train, policy, layout.width > 0, device, precision)
+        with stop_requests():  # the first process alone decides when all stop
+            compute_along(network, data.train, policy, layout.width > 0, device, precision)
         distributed.barrier()
         return path
     check_target(path, replace=replace)

@@ -7,6 +7,7 @@ Nothing else may be averaged.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -71,4 +72,24 @@ def _teacher(parent: dict[str, Any]) -> dict[str, Any]:
     """
     if parent.get("teacher_setting") is None:
         return {"cache": parent["crc_sha256"], "teacher": parent["teacher_sha256"]}
-    return {"teacher": parent["teacher_setting"], **{name: parent.get(name) for name in EXPORT}}
+    export = {name: parent.get(name) for name in EXPORT}
+    return {"teacher": _with_defaults(parent["teacher_setting"]), **export}
+
+
+def _with_defaults(setting: Any) -> Any:
+    """A setting that was recorded before some settings existed, with what stood for them."""
+    if isinstance(setting, list):
+        return [_with_defaults(each) for each in setting]
+    if not isinstance(setting, dict):
+        return setting
+    found = {name: _with_defaults(value) for name, value in setting.items()}
+    if isinstance(found.get("settings"), dict):
+        found["settings"] = {**_DEFAULTS, **found["settings"]}
+    return found
+
+
+_DEFAULTS = {
+    field.name: json.loads(json.dumps(field.default))
+    for field in dataclasses.fields(Settings)
+    if field.default is not dataclasses.MISSING and field.name not in MACHINE
+}

@@ -81,8 +81,8 @@ def introduce(weights: Weights | None, *, with_head: bool = False) -> Iterator[N
     ignored = found.ignored
     if with_head and found.elsewhere:
         parts.append(f"head of {found.elsewhere}")
-        parts += [f"times {found.scales}"] if found.scales else []
         ignored += found.unused
+    parts += [f"head times {found.scales}"] if with_head and found.scales else []
     parts += [f"without {', '.join(ignored)}"] if ignored else []
     if parts:
         yield Note(f"{weights.source}: {', '.join(parts)}")
@@ -95,7 +95,7 @@ def normalisation(weights: Weights | None, spec: ModelSpec) -> Iterator[Note]:
     """
     if weights is None or weights.own is not None or weights.source == weights.model:
         return
-    mean, std = (",".join(f"{value:.3f}" for value in values) for values in (spec.mean, spec.std))
+    mean, std = (",".join(f"{value:.3g}" for value in values) for values in (spec.mean, spec.std))
     library = weights.model.partition("/")[0]
     usual = f"those of {library}'s weights" if weights.statistics else "those of the data set"
     if_wrong = "; --mean and --std if trained with others"

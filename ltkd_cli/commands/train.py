@@ -139,7 +139,8 @@ def _require_caches(run: Run, settings: Settings) -> None:
     for name, parent in zip(settings.caches, run.record["parents"], strict=True):
         path = Path(name)
         if not (os.path.lexists(path) or os.path.lexists(partial_of(path))):
-            remark = f"or, where it was moved: {run.resume_command} --cache PLACE"
+            places = " --cache PLACE" * len(settings.caches)
+            remark = f"or, where it was moved: {run.resume_command}{places}"
             raise CacheError(
                 f"The cache {path}, from which {run.name} learns, is not there.",
                 export_recorded(path, parent, images, remark),
@@ -344,10 +345,10 @@ class _Keeper:
 
     def keep(self) -> None:
         """Writes the state; Diverged in place of one with losses that are not finite."""
-        if self.training.losses:
-            self.training.losses.finish()
         if distributed.rank():
             return
+        if self.training.losses:
+            self.training.losses.finish()
         save_state(self.training, self.run.state, self.run.identity)
         self.run.update(seconds=round(self.seconds, 2))
         self.kept = time.perf_counter()

@@ -140,7 +140,7 @@ def match(
     """What the file holds for a backbone with the tensors `expected` and D = `width` features.
 
     A head that stands in another part is found too, unless tensors of a backbone are beside it.
-    Where learned scales of its logits are in the file (SCALES), it is multiplied by them.
+    Where learned scales of its logits are in the file (SCALES), the head is multiplied by them.
     `classifiers` are names of its library's last layer, `rename` gives tensors the names and
     shapes of that library. CheckpointError names the tensor that is missing, of another shape,
     not finite, or too many.
@@ -156,17 +156,20 @@ def match(
     head = _head(best, prefix, heads, width)
     backbones = {each for each, tensors in candidates if _fit(each, tensors, expected)[0]}
     beside = () if head else (*_linear_layers(file.parts, backbones, width),)
-    unused, scales = tuple[str, ...](), ""
+    unused = tuple[str, ...]()
     if len(beside) == 1:
         head, unused = beside[0].tensors, _unused(file.parts, name, beside[0])
-        scales, factors = _scales(file.parts, backbones, len(head["weight"]))
-        if scales:
-            head = {"weight": head["weight"] * factors[:, None], "bias": head["bias"] * factors}
-            unused = tuple(each for each in unused if not scales.startswith(each))
+    elsewhere = {part: tensors for part, tensors in file.parts.items() if part not in backbones}
+    own = {key: one for key, one in best.items() if key.removeprefix(prefix) not in expected}
+    scales, factors = _scales({**elsewhere, name: own}, len(head["weight"])) if head else ("", None)
+    if factors is not None:
+        head = {"weight": head["weight"] * factors[:, None], "bias": head["bias"] * factors}
+        unused = tuple(each for each in unused if not scales.startswith(each))
     backbone = {key: found.get(key, value) for key, value in expected.items()}
     _check_finite(file.path, {**backbone, **{f"head.{key}": t for key, t in head.items()}})
     known = {_module(key) for key in expected} | {_module(key) for key in classifiers} | {*HEADS}
     ignored = dict.fromkeys(_module(key) for key in found if key not in expected)
+    known.add(scales.rpartition(".")[2])
     others = tuple(each for each in ignored if each not in known)
     return Matched(name, prefix, backbone, head, others, beside, unused, (*file.parts,), scales)
 
@@ -307,21 +310,15 @@ def _linear_layers(
                 yield Linear(part, before + dot, found)
 
 
-def _scales(
-    parts: Mapping[str, StateDict], without: Container[str], classes: int
-) -> tuple[str, Tensor]:
-    """Name and values [C] of the learned scales in parts but for those in `without`.
-
-    Nothing where there are none, or several.
-    """
+def _scales(parts: Mapping[str, StateDict], classes: int) -> tuple[str, Tensor | None]:
+    """Name and values [C] of the learned scales in the parts; None where not one stands out."""
     found = [
         (_joined(part, key), one.flatten())
         for part, tensors in parts.items()
-        if part not in without
         for key, one in tensors.items()
         if key.rpartition(".")[2] in SCALES and one.numel() == classes
     ]
-    return found[0] if len(found) == 1 else ("", torch.empty(0))
+    return found[0] if len(found) == 1 else ("", None)
 
 
 def _unused(parts: Mapping[str, StateDict], backbone: str, head: Linear) -> tuple[str, ...]:

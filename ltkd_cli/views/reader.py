@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from .. import distributed
 from ..data import Images
 from ..errors import DataError, Hint, LtkdError
 from .draws import send
@@ -89,7 +90,8 @@ class Reader:
 
     def lacking(self, batch_size: int) -> str:
         """Why fewer processes read batches than the machine has cores for; empty where it is so."""
-        wanted, room = wanted_workers(self._device), self._room(batch_size)
+        own = -(-batch_size // distributed.size())
+        wanted, room = wanted_workers(self._device), self._room(own)
         if min(wanted, MAX_WORKERS) <= room:
             return ""
         return (
@@ -159,11 +161,12 @@ def worker_count(requests: int, room: int, device: torch.device) -> int:
 def wanted_workers(device: torch.device) -> int:
     """Processes to read with: for a GPU one for each core but one, else one for each thread.
 
-    0 on systems where processes cannot be forked.
+    Processes of torchrun share the cores. 0 on systems where processes cannot be forked.
     """
     if "fork" not in multiprocessing.get_all_start_methods():
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    cores = max(1, cores // distributed.size())
     return max(1, cores - 1) if device.type == "cuda" else min(cores, torch.get_num_threads())
 
 
@@ -171,7 +174,8 @@ def room_for(batch_bytes: int) -> int:
     """Processes whose batches shared memory has room for."""
     if not SHARED_MEMORY.is_dir():
         return MAX_WORKERS
-    return shutil.disk_usage(SHARED_MEMORY).free // 2 // ((AHEAD + 1) * batch_bytes)
+    free = shutil.disk_usage(SHARED_MEMORY).free // distributed.size()
+    return free // 2 // ((AHEAD + 1) * batch_bytes)
 
 
 def _gather(images: Images, rows: Tensor, device: torch.device) -> Tensor:

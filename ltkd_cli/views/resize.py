@@ -98,8 +98,11 @@ def crop_multiply(images: Sources, boxes: Tensor, size: tuple[int, int]) -> Tens
 
 
 def _by_pytorch(images: Sources, boxes: Tensor, size: tuple[int, int]) -> bool:
-    """Whether the boxes are on a CPU, and small enough for PyTorch's own resize."""
-    if not len(boxes) or any(image.device.type != "cpu" for image in images[:1]):
+    """Whether the boxes are on a CPU, and small enough for PyTorch's own resize.
+
+    Which fails for a single pixel of output.
+    """
+    if not len(boxes) or size == (1, 1) or any(image.device.type != "cpu" for image in images[:1]):
         return False
     return bool((boxes[:, 2:] <= torch.tensor(size) * SAME_WEIGHTS).all())
 

@@ -117,7 +117,7 @@ def test_a_classifier_beside_the_backbone_is_used_and_named(ltkd, weights):
         assert said.code == 0
     (note,) = [line for line in said.err.splitlines() if "part " in line]
     assert "part state_dict_best.feat_model, prefix module., head of part" in note
-    assert "classifier prefix module.fc., times state_dict_lws_model.module.learned_norm" in note
+    assert "classifier prefix module.fc., head times state_dict_lws_model" in note
     assert datasets("w.h5") == datasets("parts.h5")
 
 
@@ -166,7 +166,7 @@ NORMALISED = ("--mean", "0.466,0.471,0.380", "--std", "0.195,0.194,0.192")
 def test_an_unfinished_export_with_a_mean_and_std_goes_on_with_them(ltkd, weights):
     command = ("export-logits", *weights, *NORMALISED, "--views", 1, "--output")
     said = ltkd(*command, "whole.h5")
-    assert "normalised with mean 0.466,0.471,0.380 and std 0.195,0.194,0.192 (as given)" in said.err
+    assert "normalised with mean 0.466,0.471,0.38 and std 0.195,0.194,0.192 (as given)" in said.err
     whole = Cache.open(Path("whole.h5"))
     first = torch.zeros(1, dtype=torch.int64)
     outputs = whole.read(first, first, whole.layout.names)
@@ -191,7 +191,7 @@ def test_a_training_keeps_its_mean_and_std(ltkd, weights):
     given = ("--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225")
     assert ltkd(*frozen, *given, "--name", "said").code == 0
     said = ltkd(*frozen, *NORMALISED, "--name", "other")
-    assert "normalised with mean 0.466,0.471,0.380 and std 0.195,0.194,0.192 (as given)" in said.err
+    assert "normalised with mean 0.466,0.471,0.38 and std 0.195,0.194,0.192 (as given)" in said.err
     assert ltkd("teach", "--config", "runs/other/config.toml", "--name", "again").code == 0
     whole = ("teach", *weights, *NORMALISED, "--epochs", 3, "--log-every", 1, "--name", "parted")
     assert ltkd(*whole, stderr=ctrl_c("epoch 1: ")).code == 130

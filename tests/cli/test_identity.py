@@ -122,6 +122,20 @@ def test_a_record_of_the_first_release_is_equal_for_the_very_same_cache_alone(to
     assert old != setting_of(Run(told, record))
 
 
+def test_a_teacher_recorded_before_a_setting_existed_had_its_default(told, record):
+    later = ("mean", "std", "processes", "freeze", "feature_views", "weights_sha256")
+    parent = record["parents"][0]
+    settings = parent["teacher_setting"]["settings"]
+    older = {name: value for name, value in settings.items() if name not in later}
+    assert len(older) == len(settings) - len(later)
+    teacher = {**parent["teacher_setting"], "settings": older}
+    old = changed(told, record, "parents", [{**parent, "teacher_setting": teacher}])
+    assert setting_of(old) == setting_of(Run(told, record))
+    teacher["settings"] = {**older, "processes": 2}
+    other = changed(told, record, "parents", [{**parent, "teacher_setting": teacher}])
+    assert setting_of(other) != setting_of(Run(told, record))
+
+
 def test_a_setting_is_plain_json(told, record):
     setting = setting_of(Run(told, record))
     assert json.loads(json.dumps(setting)) == setting

@@ -194,6 +194,19 @@ def test_a_head_in_another_part_is_named_with_what_else_the_file_has(tmp_path):
     assert matched.unused == ()
 
 
+def test_learned_scales_multiply_a_head_in_the_same_part(tmp_path):
+    tensors, scales = original().state_dict(), torch.rand(5) + 0.5
+    for name, more in (("plain", {}), ("scaled", {"scales": scales})):
+        torch.save({"state_dict": {**prefixed("module.", tensors), **more}}, tmp_path / name)
+    images = torch.rand(3, 3, 64, 64)
+    with torch.no_grad():
+        before, after = (
+            whole_network(read(tmp_path / name, SMALL), MEAN, STD).eval()(images)["logits"]
+            for name in ("plain", "scaled")
+        )
+    torch.testing.assert_close(after, before * scales)
+
+
 @pytest.mark.parametrize("shape", [(5,), (1, 5)])
 @pytest.mark.parametrize("name", ["scales", "learned_norm"])
 def test_learned_scales_multiply_the_logits_of_a_head_in_another_part(tmp_path, name, shape):

@@ -44,6 +44,11 @@ def test_pytorch_and_matrices_make_the_same_pixels(photos, source, size):
     assert torch.equal(found, crop_multiply(images, boxes, size))
 
 
+def test_a_single_pixel_of_output_is_made_too(photos):
+    images, boxes = photos(3, 9, 1), torch.tensor([[0, 0, 3, 1], [2, 0, 2, 1], [0, 0, 1, 1]])
+    assert torch.equal(crop_resize(images, boxes, (1, 1)), crop_multiply(images, boxes, (1, 1)))
+
+
 def test_scales_up_to_three_have_weights_of_one_unit():
     """The claim behind SAME_WEIGHTS: some weight is at least 1/4, so no unit is finer than 2^16."""
     random = torch.Generator().manual_seed(0)
