@@ -197,8 +197,14 @@ def _begun(run: str, *options: object) -> Callable[[], object]:
 
     def make() -> None:
         moment = 30
-        while not (killed_at(moment, lambda: call(*command)) and Path("mine.h5.partial").exists()):
+        while True:
+            killed = killed_at(moment, lambda: call(*command))
+            if killed and Path("mine.h5.partial").exists():
+                return
             moment += 2
+            if not killed:  # it had fewer calls to make, and has ended
+                Path("mine.h5").unlink(missing_ok=True)
+                moment = 1
 
     return make
 
