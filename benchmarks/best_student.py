@@ -31,7 +31,7 @@ from benchmarks.cells import (
     summary,
     teach,
 )
-from benchmarks.cifar10_lt import add_place, place_of, with_others
+from benchmarks.cifar10_lt import parser_of, place_of, with_others
 from benchmarks.krdistill import HELD_OUT
 from benchmarks.rows import AT_160
 from ltkd_cli.errors import LtkdError
@@ -177,10 +177,7 @@ def _kept(place: Place, one: Candidate, epochs: int) -> dict[str, Any]:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_place(parser)
+    parser = parser_of(__doc__)
     parser.set_defaults(runs=Path("runs-best-student"))
     parser.add_argument("--epochs", type=int, default=60, help="of teachers and students")
     parser.add_argument("--only", nargs="+", default=[], help="names of runs, such as strong-0")

@@ -140,18 +140,18 @@ def place_of(arguments: argparse.Namespace, evaluate_every: int = 0) -> Place:
 
 def parse(description: str) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_place(parser)
+    parser = parser_of(description)
     parser.add_argument("--short", action="store_true", help="the table of short trainings")
     parser.add_argument("--rows", type=stems_of_rows, default=[], help="such as bkd,dive")
     parser.add_argument("--table-only", action="store_true", help="train nothing")
     return parser.parse_args()
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say where cells lie, on which images and how many at a time."""
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """The options that say where cells lie, on which images and how many at a time."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="cifar10-lt", help="cifar10-lt or an image folder")
     parser.add_argument("--data-root", help="folder of the CIFAR files")
     parser.add_argument("--runs", type=Path, default=Path("runs-cifar10-lt"))
@@ -162,6 +162,7 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--compile", action="store_true", help="trainings compile the network")
     parser.add_argument("--output", type=Path, help="JSON file with the scores of every run")
+    return parser
 
 
 def numbers(text: str) -> list[int]:

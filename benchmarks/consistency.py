@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import timing, workers
 from benchmarks.cells import Cell, Place, Training, distill_from, export, summary, teach
-from benchmarks.cifar10_lt import add_place, place_of, with_others
+from benchmarks.cifar10_lt import parser_of, place_of, with_others
 from benchmarks.rows import AT_160
 from benchmarks.views import FIXED, NUMBERS, copy
 from ltkd_cli.errors import LtkdError
@@ -157,10 +157,7 @@ def stem(kind: str) -> str:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_place(parser)
+    parser = parser_of(__doc__)
     parser.set_defaults(runs=Path("runs-consistency"))
     parser.add_argument("--epochs", type=int, default=30, help="of teachers and students")
     parser.add_argument("--table-only", action="store_true", help="train nothing")

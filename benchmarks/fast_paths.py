@@ -9,7 +9,6 @@ it is missing), and prints the differences from float32 with their intervals.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from benchmarks import timing, workers
 from benchmarks.cells import SPLITS, Place, Training, distill, export, teach
 from benchmarks.cells import finished as record_of
 from benchmarks.cells import summary as kept_of
-from benchmarks.cifar10_lt import add_place, place_of
+from benchmarks.cifar10_lt import parser_of, place_of
 from benchmarks.rows import AT_160
 from ltkd_cli.metrics import interval_over_seeds
 
@@ -35,10 +34,7 @@ TEACHER = "teacher-ce-0"
 
 def main() -> None:
     """Reads the command line, trains what is missing and prints the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_place(parser)
+    parser = parser_of(__doc__)
     parser.add_argument("--epochs", type=int, default=30)
     arguments = parser.parse_args()
     place = place_of(arguments)

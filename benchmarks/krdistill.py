@@ -9,7 +9,6 @@ prints the accuracies on the images that were held out.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from typing import Any
 
@@ -25,7 +24,7 @@ from benchmarks.cells import (
     summary,
     teach,
 )
-from benchmarks.cifar10_lt import add_place, place_of
+from benchmarks.cifar10_lt import parser_of, place_of
 from benchmarks.rows import NO_FEATURE_HALF, NO_LOGIT_HALF
 
 HELD_OUT = 250
@@ -54,10 +53,7 @@ VARIANTS = {
 
 def main() -> None:
     """Reads the command line, trains what is missing and prints the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_place(parser)
+    parser = parser_of(__doc__)
     arguments = parser.parse_args()
     place = place_of(arguments)
     place = dataclasses.replace(

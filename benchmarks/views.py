@@ -10,7 +10,6 @@ than the teacher did. All students are trained by bkd.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import torch
 
 from benchmarks import timing, workers
 from benchmarks.cells import Cell, Place, Training, distill_from, export, summary, teach
-from benchmarks.cifar10_lt import add_place, place_of
+from benchmarks.cifar10_lt import parser_of, place_of
 from benchmarks.rows import AT_160
 
 NUMBERS = (1, 4, 16, 64)
@@ -34,10 +33,7 @@ STUDENT = Training("bkd", "resnet20", "short", options=AT_160)
 
 def main() -> None:
     """Reads the command line, trains what is missing and writes the scores."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_place(parser)
+    parser = parser_of(__doc__)
     arguments = parser.parse_args()
     place = dataclasses.replace(place_of(arguments), views=NUMBERS[-1])
     logs = place.runs / "logs"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -126,7 +125,7 @@ def _print_next(path: Path, runs: Path) -> None:
     named = [] if found_by_itself else ["--cache", str(path)]
     named += [] if runs == options.DEFAULT_RUNS else ["--runs", str(runs)]
     size = caches.data_spec_of(opened).image_size or 0
-    named += shlex.split(FOR_PHOTOGRAPHS) if size > LARGEST_SMALL_SIZE else []
+    named += [*FOR_PHOTOGRAPHS] if size > LARGEST_SMALL_SIZE else []
     remark = "with a --cache for each expert" if caches.experts_classes(opened) else ""
     console.follows(command("distill", "--method", method, *named, remark=remark))
 

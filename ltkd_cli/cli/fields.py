@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..commands.settings import USUAL_STATISTICS
 from ..errors import UsageError
 from ..training.recipe import MAX_COUNT, PRESETS, Recipe
 
@@ -49,10 +50,6 @@ def _parsed_milestones(value: str | None) -> tuple[float, ...] | None:
         ) from None
 
 
-USUAL = {"--mean": "0.485,0.456,0.406", "--std": "0.229,0.224,0.225"}
-"""Mean and standard deviation that most networks trained on ImageNet expect."""
-
-
 def parse_channels(option: str, text: str) -> tuple[float, float, float]:
     """The numbers in `R,G,B`; UsageError unless they are in [0, 1], and above 0 for `--std`."""
     try:
@@ -65,8 +62,18 @@ def parse_channels(option: str, text: str) -> tuple[float, float, float]:
     wanted = "above 0 and up to 1" if option == "--std" else "from 0 to 1"
     raise UsageError(
         f"{option} takes three numbers {wanted}, for red, green and blue, not {text!r}.",
-        f"{option} {USUAL[option]}",
+        f"{option} {USUAL_STATISTICS[option]}",
     )
+
+
+def channels_option(statistic: str, **more: Any) -> Any:
+    """`--mean` or `--std` of the images that weights of another program were trained with."""
+    of_what = {
+        "mean": "Mean of the pixels, in [0, 1], that --weights were trained with; with --std.",
+        "std": "Standard deviation of the same.",
+    }
+    default = "the model zoo's; for CIFAR ResNets the data set's"
+    return typer.Option(metavar="R,G,B", help=of_what[statistic], show_default=default, **more)
 
 
 def _parsed_channels(
@@ -136,24 +143,8 @@ SETTINGS: dict[str, Any] = {
             show_default="none",
         ),
     ],
-    "mean": Annotated[
-        str | None,
-        typer.Option(
-            metavar="R,G,B",
-            help="Mean of the pixels, in [0, 1], that --weights were trained with; with --std.",
-            show_default="the model zoo's; for CIFAR ResNets the data set's",
-            callback=_parsed_channels,
-        ),
-    ],
-    "std": Annotated[
-        str | None,
-        typer.Option(
-            metavar="R,G,B",
-            help="Standard deviation of the same.",
-            show_default="the model zoo's; for CIFAR ResNets the data set's",
-            callback=_parsed_channels,
-        ),
-    ],
+    "mean": Annotated[str | None, channels_option("mean", callback=_parsed_channels)],
+    "std": Annotated[str | None, channels_option("std", callback=_parsed_channels)],
     "freeze": Annotated[
         str,
         typer.Option(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..commands.settings import check_normalisation
 from ..errors import UsageError, command
-from .fields import USUAL, parse_channels
+from .fields import channels_option, parse_channels
 
 if TYPE_CHECKING:
     from ..commands.export import ExportSettings
@@ -42,24 +43,8 @@ Pretrained = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
-Mean = Annotated[
-    str | None,
-    typer.Option(
-        metavar="R,G,B",
-        help="Mean of the pixels, in [0, 1], that they were trained with; with --std.",
-        show_default="the model zoo's; for CIFAR ResNets the data set's",
-        rich_help_panel=_PANEL,
-    ),
-]
-Std = Annotated[
-    str | None,
-    typer.Option(
-        metavar="R,G,B",
-        help="Standard deviation of the same.",
-        show_default="the model zoo's; for CIFAR ResNets the data set's",
-        rich_help_panel=_PANEL,
-    ),
-]
+Mean = Annotated[str | None, channels_option("mean", rich_help_panel=_PANEL)]
+Std = Annotated[str | None, channels_option("std", rich_help_panel=_PANEL)]
 
 
 def source(
@@ -70,13 +55,8 @@ def source(
     std: str | None = None,
 ) -> WeightSource | None:
     """The teacher that these options describe; None where none is given."""
-    statistics = _statistics(mean, std)
+    statistics = _statistics(mean, std, has_weights=bool(model or weights or pretrained))
     if not (model or weights or pretrained):
-        if mean and std:
-            raise UsageError(
-                "--mean and --std belong to --weights, which is not given.",
-                command("export-logits", "--weights", "FILE", "--mean", mean, "--std", std),
-            )
         return None
     if weights and pretrained:
         raise UsageError(
@@ -97,17 +77,16 @@ def source(
     return WeightSource(model or "", weights, statistics)
 
 
-def _statistics(mean: str | None, std: str | None) -> tuple[Channels, Channels] | None:
-    """Mean and std, both or neither; UsageError for one alone, or for other than R,G,B."""
-    if mean is None and std is None:
-        return None
-    if mean is None or std is None:
-        given, absent = ("--std", "--mean") if mean is None else ("--mean", "--std")
-        raise UsageError(
-            f"{given} is given without {absent}.",
-            f"--mean {mean or USUAL['--mean']} --std {std or USUAL['--std']}",
-        )
-    return parse_channels("--mean", mean), parse_channels("--std", std)
+def _statistics(
+    mean: str | None, std: str | None, *, has_weights: bool
+) -> tuple[Channels, Channels] | None:
+    """Mean and std, both or neither; UsageError for other than R,G,B, or without weights."""
+    given = {"mean": mean, "std": std}
+    found = {
+        name: parse_channels(f"--{name}", text) for name, text in given.items() if text is not None
+    }
+    check_normalisation(found, has_weights=has_weights)
+    return (found["mean"], found["std"]) if found else None
 
 
 def refuse_run(run: object) -> None:

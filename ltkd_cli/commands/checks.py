@@ -23,7 +23,7 @@ from ..methods.finding import name_of
 from ..runs import Run
 from ..views.policy import Policy
 
-FOR_PHOTOGRAPHS = "--model torchvision/resnet18 --recipe imagenet-lt"
+FOR_PHOTOGRAPHS = ("--model", "torchvision/resnet18", "--recipe", "imagenet-lt")
 """A small network for photographs, and a recipe for it."""
 
 
@@ -43,7 +43,7 @@ def warn_of_network(model: str, data: Data) -> Iterator[Warned]:
         yield Warned(
             f"{model} is made for images of 32 pixels, and these have {side}: it takes more time "
             "and memory than larger networks that are made for photographs.",
-            FOR_PHOTOGRAPHS,
+            " ".join(FOR_PHOTOGRAPHS),
         )
 
 

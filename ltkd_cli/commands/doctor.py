@@ -193,7 +193,7 @@ def _of_files(
     size = spec.image_size or own_size(encoded[TRAIN])
     if size > LARGEST_SMALL_SIZE:
         text = f"Images are shown at {size} pixels; the default networks are made for 32."
-        yield Finding("network", False, text, FOR_PHOTOGRAPHS)
+        yield Finding("network", False, text, " ".join(FOR_PHOTOGRAPHS))
     yield from _of_odd([(n, each) for n, each in seen if isinstance(each, Inspected)], size)
 
 

@@ -11,7 +11,7 @@ from ..events import Note
 from ..models import ModelSpec
 from ..models.weights import Weights, read
 from ..views.policy import Policy
-from .settings import DEFAULT_VIEWS, MAX_VIEWS, Settings, check_freeze
+from .settings import DEFAULT_VIEWS, MAX_VIEWS, Settings, check_freeze, check_normalisation
 
 WHOLE = "all"
 """Value of `freeze` for the whole backbone."""
@@ -114,7 +114,8 @@ def check(given: Mapping[str, Any]) -> None:
         )
     if given.get("weights") and given.get("pretrained"):
         raise UsageError("--weights and --pretrained exclude each other.", "--weights FILE")
-    _check_normalisation(given)
+    statistics = {name: given[name] for name in ("mean", "std") if given.get(name)}
+    check_normalisation(statistics, has_weights=bool(given.get("weights")))
     if freeze == WHOLE:
         _check_whole(given)
         views = given.get("feature_views")
@@ -124,25 +125,6 @@ def check(given: Mapping[str, Any]) -> None:
             )
     elif given.get("feature_views") is not None:
         raise UsageError("--feature-views is for --freeze.", "--weights FILE --freeze")
-
-
-def _check_normalisation(given: Mapping[str, Any]) -> None:
-    """UsageError unless mean and std are both given, or neither, and for a file of weights."""
-    texts = {
-        f"--{name}": ",".join(map(repr, given[name])) for name in ("mean", "std") if given.get(name)
-    }
-    if not texts:
-        return
-    known = " ".join(f"{option} {text}" for option, text in texts.items())
-    absent = next((option for option in ("--mean", "--std") if option not in texts), None)
-    if absent:
-        raise UsageError(
-            f"{next(iter(texts))} is given without {absent}.", f"{known} {absent} R,G,B"
-        )
-    if not given.get("weights"):
-        raise UsageError(
-            "--mean and --std belong to --weights, which is not given.", f"--weights FILE {known}"
-        )
 
 
 def _check_whole(given: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,8 @@ from torch import Tensor, nn
 from .. import devices, events, models, runs
 from ..data import Data, DataSpec, ImageSet, load
 from ..data.decoded import Progress
-from ..errors import (
-    Command,
-    DataMismatch,
-    LtkdError,
-    MethodError,
-    RunError,
-    UsageError,
-    command,
-)
+from ..errors import Command, DataMismatch, MethodError, RunError, UsageError, command
 from ..events import Event, Rebalanced, RebalancingBegins, Warned
-from ..files import in_bytes
 from ..inference import evaluate, extract_features
 from ..metrics import write_per_class
 from ..models import Network
@@ -45,6 +35,7 @@ from ..views.policy import Policy
 from . import configuration
 from .checks import how_kept
 from .frozen import features_of
+from .memory import available_memory, check_fits
 from .provenance import data_record, environment
 from .rebalance_options import Rebalancing, check
 from .settings import PATHS, Settings, moved
@@ -258,34 +249,6 @@ def _check_memory(
         return  # then features of the training images are not computed beforehand
     others = len(validation.rows) * validation.views
     check_fits(len(train.labels), views, others, opened.network.width, available_memory())
-
-
-def check_fits(rows: int, views: int, others: int, width: int, available: int | None) -> None:
-    """Raises LtkdError where features of some views of training rows do not fit into memory.
-
-    They are float32 [rows, views, width], and those of `others` validation views lie beside them.
-    `available` is in bytes; where it is None, nothing is refused.
-    """
-    size = width * torch.float32.itemsize
-    needed = (rows * views + others) * size
-    if available is None or needed <= available:
-        return
-    fitting = (available // size - others) // rows
-    instead = f"--views {fitting}" if fitting > 0 else "--recipe imagenet-lt, which keeps none"
-    raise LtkdError(
-        f"The features of {rows:,} training images, views of each: {views:,}, take "
-        f"{in_bytes(needed)} of memory, and {in_bytes(available)} are available.",
-        f"the same command with {instead}",
-    )
-
-
-def available_memory() -> int | None:
-    """Bytes of memory that processes can still have without swapping; None where not known."""
-    with suppress(OSError):  # of Linux alone
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 def _introduction(

@@ -6,6 +6,7 @@ This file loads no PyTorch, since the options of the command line take their def
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ DEFAULT_VIEWS = 16
 """Of each image in a cache, or of those whose features a frozen backbone computes."""
 
 MAX_VIEWS = 10_000
+
+USUAL_STATISTICS = {"--mean": "0.485,0.456,0.406", "--std": "0.229,0.224,0.225"}
+"""Mean and standard deviation that most networks trained on ImageNet expect."""
 
 PATHS = ("data", "root", "test_list")
 """Fields of a DataSpec that may be paths."""
@@ -120,6 +124,25 @@ def check_freeze(freeze: str) -> None:
     if freeze not in ("", "all") and not stages:
         raise UsageError(
             f"--freeze takes nothing, all or stages:N, not {freeze!r}.", "--freeze stages:2"
+        )
+
+
+def check_normalisation(
+    given: Mapping[str, tuple[float, float, float]], *, has_weights: bool
+) -> None:
+    """UsageError unless `mean` and `std` are both given, or neither, and weights besides."""
+    typed = {
+        f"--{name}": ",".join(f"{value:g}" for value in values) for name, values in given.items()
+    }
+    both = {**USUAL_STATISTICS, **typed}
+    known = " ".join(f"{option} {text}" for option, text in both.items())
+    if len(typed) == 1:
+        (option,) = typed
+        (absent,) = both.keys() - typed
+        raise UsageError(f"{option} is given without {absent}.", known)
+    if typed and not has_weights:
+        raise UsageError(
+            "--mean and --std belong to --weights, which is not given.", f"--weights FILE {known}"
         )
 
 

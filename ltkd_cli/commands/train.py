@@ -14,17 +14,11 @@ from typing import Any
 import torch
 
 from .. import devices, distributed, models, runs
-from ..cache.again import export_recorded
-from ..cache.target import partial_of
 from ..data.decoded import Progress
 from ..errors import (
-    CacheError,
-    CacheMismatch,
-    DataMismatch,
     Diverged,
     Interrupted,
     RunError,
-    UsageError,
 )
 from ..events import EpochEnd, Evaluated, Event, Note, TrainingBegins, TrainingResumes, Warned
 from ..inference import evaluate
@@ -43,8 +37,9 @@ from . import configuration
 from .frozen import open_features
 from .initial import is_frozen
 from .prepare import Prepared, reopen, trained_rows
-from .provenance import crc_sha256, data_record, environment, parent_record
-from .settings import Settings, Watch, moved
+from .provenance import data_record, environment, parent_record
+from .resuming import check_unchanged, in_place, require_caches
+from .settings import Settings, Watch
 
 SECONDS_BETWEEN_STATES = 60.0
 """A killed run repeats at most about this much."""
@@ -113,58 +108,11 @@ def resume(
             run.anew(),
         )
     torch.set_num_threads(run.record.get("threads", torch.get_num_threads()))
-    settings = _in_place(run, settings, place or {}, caches)
-    _require_caches(run, settings)
+    settings = in_place(run, settings, place or {}, caches)
+    require_caches(run, settings)
     prepared = reopen(settings, progress)
-    _check_unchanged(run, prepared)
+    check_unchanged(run, prepared)
     return (yield from _fit(run, prepared, watch or Watch()))
-
-
-def _in_place(
-    run: Run, settings: Settings, place: dict[str, Any], caches: Sequence[Path] | None
-) -> Settings:
-    """The settings with images and caches where they lie now."""
-    if caches and len(caches) != len(settings.caches):
-        learns = f"learns from {len(settings.caches)}" if settings.caches else "learns from none"
-        raise UsageError(
-            f"{run.name} {learns}, and --cache names {len(caches)}.", run.resume_command
-        )
-    moved_caches = tuple(str(path) for path in caches or settings.caches)
-    return dataclasses.replace(settings, data=moved(settings.data, place), caches=moved_caches)
-
-
-def _require_caches(run: Run, settings: Settings) -> None:
-    """CacheError where the cache of a teacher is gone, with the command that makes it anew."""
-    images = dataclasses.asdict(settings.data)
-    for name, parent in zip(settings.caches, run.record["parents"], strict=True):
-        path = Path(name)
-        if not (os.path.lexists(path) or os.path.lexists(partial_of(path))):
-            places = " --cache PLACE" * len(settings.caches)
-            remark = f"or, where it was moved: {run.resume_command}{places}"
-            raise CacheError(
-                f"The cache {path}, from which {run.name} learns, is not there.",
-                export_recorded(path, parent, images, remark),
-            )
-
-
-def _check_unchanged(run: Run, prepared: Prepared) -> None:
-    """DataMismatch or CacheMismatch where images or outputs are not those of the beginning."""
-    data, known = prepared.data, run.record["data"]
-    splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    for split, images in splits.items():
-        recorded = known.get(split)
-        same = images.matches(recorded) if images else recorded is None
-        if not same:
-            raise DataMismatch(
-                f"The {split} images of {run.name} are not what they were when it began.",
-                run.anew(),
-            )
-    for cache, parent in zip(prepared.caches, run.record["parents"], strict=True):
-        if crc_sha256(cache) != parent["crc_sha256"]:
-            raise CacheMismatch(
-                f"The outputs in {cache.path} are not those that {run.name} began with.",
-                run.anew("--cache", cache.path),
-            )
 
 
 def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, Run]:

@@ -139,8 +139,9 @@ def train(
             sums = distributed.add_up({name: t.detach() * len(images) for name, t in terms.items()})
             losses.add(torch.stack(list(sums.values())).sum() / in_batch, number)
             loss = torch.stack(list(terms.values())).sum()
-            loss = loss * (len(images) * distributed.size() / in_batch)
-            loss = loss / _batches_in_step(number, batches, recipe.accumulate)
+            # The mean over processes of what each has of the batch is the batch's own.
+            share = len(images) * distributed.size() / in_batch
+            loss = loss / (_batches_in_step(number, batches, recipe.accumulate) / share)
             loss.backward()  # type: ignore[no-untyped-call]
 
             step_is_complete = (number + 1) % recipe.accumulate == 0 or number + 1 == batches

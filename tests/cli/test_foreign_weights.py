@@ -207,7 +207,7 @@ def test_a_training_keeps_its_mean_and_std(ltkd, weights):
 
 
 BAD_OF_TEACH = [
-    (("--mean", "0,0,0"), "without --std", "--mean 0.0,0.0,0.0 --std R,G,B"),
+    (("--mean", "0,0,0"), "without --std", "--mean 0,0,0 --std 0.229,0.224,0.225"),
     (("--mean", "0,0", "--std", "1,1,1"), "'0,0'", "--mean 0.485"),
     (("--mean", "0,0,0", "--std", "1,1,1"), "belong to --weights", "--weights FILE --mean"),
     (("--mean", "0,0,0", "--std", "1,1,1", "--pretrained"), "belong to --weights", "--weights"),

@@ -8,7 +8,7 @@ import torch
 from ltkd_cli import runs
 from ltkd_cli.cli.app import run as ltkd
 from ltkd_cli.commands import rebalance
-from ltkd_cli.commands.rebalance import available_memory, check_fits
+from ltkd_cli.commands.memory import available_memory, check_fits
 from ltkd_cli.errors import LtkdError
 
 INATURALIST = {"rows": 437_513, "views": 8, "others": 8142 * 8, "width": 2048}
