@@ -7,7 +7,7 @@ import torch
 
 from ltkd_cli import runs
 from ltkd_cli.cli.app import run as ltkd
-from ltkd_cli.commands import rebalance
+from ltkd_cli.commands import memory, rebalance
 from ltkd_cli.commands.memory import available_memory, check_fits
 from ltkd_cli.errors import LtkdError
 
@@ -48,6 +48,47 @@ def test_nothing_is_refused_where_the_memory_is_not_known():
 @pytest.mark.skipif(not MEMINFO.exists(), reason="not Linux")
 def test_the_available_memory_is_a_part_of_all():
     assert 0 < available_memory() < int(MEMINFO.read_text().split()[1]) * 1024
+
+
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """Writes the files of a control group, on a machine that has 64 GB left."""
+    (tmp_path / "meminfo").write_text("MemTotal: 64000000 kB\nMemAvailable: 62500000 kB\n")
+    (tmp_path / "own").write_text("12:cpu:/other\n0::/job/step\n")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path / "own")
+    monkeypatch.setattr(memory, "CONTROL_GROUPS", tmp_path / "groups")
+
+    def write(name, limit, used, idle):
+        group = tmp_path / "groups" / name
+        group.mkdir(parents=True, exist_ok=True)
+        (group / "memory.max").write_text(f"{limit}\n")
+        (group / "memory.current").write_text(f"{used}\n")
+        (group / "memory.stat").write_text(f"anon 1\ninactive_file {idle}\nactive_file 3\n")
+
+    return write
+
+
+def test_a_container_may_have_less_memory_than_the_machine(groups):
+    assert available_memory() == 64 * GB
+    groups("job/step", "max", 10 * GB, GB)
+    assert available_memory() == 64 * GB
+    groups("job", 16 * GB, 10 * GB, GB)  # the limit of a job holds for its steps
+    assert available_memory() == 7 * GB
+    groups("job/step", 4 * GB, 3 * GB, 0)
+    assert available_memory() == GB
+    groups("job/step", 4 * GB, 5 * GB, 0)
+    assert available_memory() == 0
+    groups("job/step", 100 * GB, 0, 0)
+    assert available_memory() == 7 * GB
+
+
+def test_the_limit_of_a_container_that_sees_itself_as_the_root(groups, tmp_path):
+    (tmp_path / "own").write_text("0::/\n")
+    groups(".", 8 * GB, GB, 0)
+    assert available_memory() == 7 * GB
+    (tmp_path / "groups" / "memory.stat").unlink()
+    assert available_memory() == 64 * GB
 
 
 @pytest.fixture(scope="module")
