@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from ..errors import command
@@ -46,6 +47,7 @@ def print_cache(cache: CacheContents, attributes: dict[str, Any], size: int) -> 
             ("teacher", _teacher(cache)),
             ("teacher's accuracy", _accuracies(cache)),
             _origin(attributes),
+            *_normalisation(attributes.get("teacher_model") or {}),
             ("teacher's recipe", _listed(attributes.get("teacher_recipe", {}))),
             ("computed", " ".join(str(attributes.get(name, "")) for name in COMPUTED)),
             ("written by", _listed({name: attributes.get(name) for name in VERSIONS})),
@@ -70,6 +72,13 @@ def _origin(attributes: dict[str, Any]) -> tuple[str, str]:
     runs = several or {attributes["teacher_run"]: attributes["teacher_sha256"]}
     shown = (f"{name} with weights {sha256[:16]}" for name, sha256 in runs.items())
     return ("teachers' runs" if several else "teacher's run"), ", ".join(shown)
+
+
+def _normalisation(teacher: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """How a single network normalised the images; nothing for others."""
+    if "mean" in teacher:
+        mean, std = (",".join(f"{x:.3g}" for x in teacher[name]) for name in ("mean", "std"))
+        yield "teacher's images", f"normalised with mean {mean} and std {std}"
 
 
 def _holds(cache: CacheContents) -> str:

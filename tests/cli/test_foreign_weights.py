@@ -302,6 +302,7 @@ def test_cache_info_names_the_file(ltkd, weights):
     said = ltkd("cache", "info", "c.h5")
     assert "w.pt" in said.out
     assert "prefix module." in said.out
+    assert "normalised with mean 0.485,0.456,0.406 and std 0.229,0.224,0.225" in said.out
     assert json.loads(ltkd("cache", "info", "c.h5", "--json").out)["teacher_weights"]
 
 
