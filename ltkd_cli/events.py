@@ -214,6 +214,8 @@ class Retraining:
     epochs: int
     batch_size: int
     learning_rate: float
+    new_views: bool
+    """Whether every epoch has new views of the images."""
     moving_statistics: bool
     """Whether the batch normalisation of the backbone takes up the statistics of each batch."""
 

@@ -19,7 +19,7 @@ from ..events import Event, Rebalanced, RebalancingBegins, Warned
 from ..inference import evaluate, extract_features
 from ..metrics import write_per_class
 from ..models import Network
-from ..rebalancing.features import Features, fixed, moving
+from ..rebalancing.features import Features, drawn_anew, fixed
 from ..rebalancing.posthoc import (
     balanced_accuracy,
     is_better,
@@ -126,7 +126,7 @@ def rebalance(
     yield from _warn(opened, asked)
     validation = _validation(opened, asked)
     _check_memory(opened, asked, how, validation)
-    clean_only = validation.held_out and (how is None or how.moving_statistics)
+    clean_only = validation.held_out and (how is None or how.new_views)
     if clean_only:  # then --views decides nothing
         asked = replace(asked, views=Rebalancing.views)
     yield _introduction(opened, asked, how, validation)
@@ -203,7 +203,8 @@ def _retraining(opened: _Opened, asked: Rebalancing) -> Retraining | None:
     """The recipe of a re-training; None for an adjustment."""
     if asked.strategy not in PRESETS:
         return None
-    preset = asked.recipe or default_preset(asked.strategy, opened.data.spec.data)
+    images = opened.data.spec
+    preset = asked.recipe or default_preset(asked.strategy, images.data, images.imbalance)
     rows = len(opened.data.train.labels)
     return resolve(asked.strategy, preset, asdict(asked), rows)
 
@@ -243,9 +244,9 @@ def _validation(opened: _Opened, asked: Rebalancing) -> _Validation:
 def _check_memory(
     opened: _Opened, asked: Rebalancing, how: Retraining | None, validation: _Validation
 ) -> None:
-    """Refuses a re-training on fixed features that do not fit into memory, before it begins."""
+    """Refuses a re-training on stored features that do not fit into memory, before it begins."""
     train, views = opened.data.train, _views(opened, asked)
-    if how is None or how.moving_statistics or features_of(opened.run, train, views):
+    if how is None or how.new_views or features_of(opened.run, train, views):
         return  # then features of the training images are not computed beforehand
     others = len(validation.rows) * validation.views
     check_fits(len(train.labels), views, others, opened.network.width, available_memory())
@@ -268,7 +269,7 @@ def _introduction(
 def _as_event(how: Retraining) -> events.Retraining:
     recipe = how.recipe
     return events.Retraining(
-        recipe.epochs, recipe.batch_size, recipe.learning_rate, how.moving_statistics
+        recipe.epochs, recipe.batch_size, recipe.learning_rate, how.new_views, how.moving_statistics
     )
 
 
@@ -298,8 +299,11 @@ def _source(
     opened: _Opened, asked: Rebalancing, how: Retraining
 ) -> Generator[Event, None, FeatureSource]:
     train = opened.data.train
-    if how.moving_statistics:
-        return moving(opened.network, train, opened.policy, opened.device)
+    if how.new_views:
+        return drawn_anew(
+            opened.network, train, opened.policy, opened.device,
+            moving_statistics=how.moving_statistics,
+        )  # fmt: skip
     if known := features_of(opened.run, train, _views(opened, asked)):
         return known
     everything = torch.arange(len(train.labels))

@@ -49,5 +49,6 @@ def _training(event: RebalancingBegins, how: Retraining) -> str:
     return (
         f"{event.train_images:,} training images, epochs {how.epochs:,}, batches of "
         f"{how.batch_size}, learning rate {how.learning_rate:g}, "
+        f"{'new' if how.new_views else 'the same'} views in every epoch, "
         f"{'moving' if how.moving_statistics else 'fixed'} batch-norm statistics"
     )

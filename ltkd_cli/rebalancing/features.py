@@ -1,4 +1,4 @@
-"""Features to re-train a classifier on: computed once, or by a backbone whose statistics move."""
+"""Features to re-train a classifier on: computed once, or of new views in every epoch."""
 
 from __future__ import annotations
 
@@ -38,13 +38,19 @@ def fixed(features: Features) -> FeatureSource:
     return each(features.labels, values.shape[1], lambda rows, views: values[rows, views])
 
 
-def moving(
-    network: Network, images: ImageSet, policy: Policy, device: torch.device
+def drawn_anew(
+    network: Network,
+    images: ImageSet,
+    policy: Policy,
+    device: torch.device,
+    *,
+    moving_statistics: bool,
 ) -> FeatureSource:
-    """Features by a network whose batch normalisation takes up the statistics of each batch.
+    """Features of new views in every epoch, by a network whose weights stay as they are.
 
-    It normalises by the batch, as in training; no weight changes, and all other layers work as
-    in evaluation. The network itself is changed.
+    With `moving_statistics` its batch normalisation takes up the statistics of each batch, and
+    normalises by the batch, as in training; all other layers work as in evaluation. The network
+    itself is changed then.
     """
 
     reader = None if images.images.ready else Reader(images.images, policy, device)
@@ -53,7 +59,7 @@ def moving(
         for drawn in read(images.images, requests, policy, device, reader):
             network.eval()
             for layer in network.modules():
-                if isinstance(layer, _BatchNorm):
+                if moving_statistics and isinstance(layer, _BatchNorm):
                     layer.train()
             with torch.no_grad():
                 features: Tensor = network(to_float(drawn.images))["features"]

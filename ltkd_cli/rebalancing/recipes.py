@@ -29,11 +29,12 @@ class Retraining:
     """Its learning rate holds still within an epoch, as in the code of all sources."""
     first_epoch: int = 0
     """Where the first epoch stands on the schedule: 1 where the source steps it beforehand."""
+    new_views: bool = True
+    """Whether every epoch has new views, as in all sources; else a fixed number, computed once."""
     moving_statistics: bool = False
     """Whether batch normalisation takes up the statistics of the images that are drawn.
 
-    The weights below the classifier stay as they are in either case; without batch statistics
-    the features are those of a fixed number of views, computed once.
+    The weights below the classifier stay as they are in either case.
     """
     classifier_share: float = 1.0
     """MiSLAS: learning rate of the classifier, as a share of that of the scales."""
@@ -83,19 +84,17 @@ MISLAS_CIFAR10 = replace(
     moving_statistics=False,
     classifier_share=0.5,
 )
-"""On CIFAR-10-LT at imbalance 100; at 50 the smoothing is 0.2 and the share 0.2, at 10 they are
-0.1 and 0.2."""
+"""On CIFAR-10-LT at imbalance 100, likewise."""
 
 MISLAS_CIFAR100 = replace(
     MISLAS_CIFAR10, moving_statistics=True, classifier_share=0.2, smooth_head=0.4, smooth_tail=0.1
 )
-"""On CIFAR-100-LT at imbalance 100; at 50 the smoothing falls from 0.3 to 0 and the share is 0.1,
-at 10 from 0.2 to 0 and 0.1."""
+"""On CIFAR-100-LT at imbalance 100, likewise."""
 
 
 def _fast(source: Retraining) -> Retraining:
     recipe = replace(source.recipe, drop_last=False)
-    return replace(source, recipe=recipe, moving_statistics=False)
+    return replace(source, recipe=recipe, new_views=False, moving_statistics=False)
 
 
 _LWS = replace(KANG, recipe=replace(KANG.recipe, epochs=5))
@@ -107,15 +106,28 @@ PRESETS: dict[str, dict[str, Retraining]] = {
         FAST: _fast(MISLAS),
         "imagenet-lt": MISLAS,
         "cifar10-lt": MISLAS_CIFAR10,
+        "cifar10-lt-50": replace(MISLAS_CIFAR10, smooth_head=0.2, classifier_share=0.2),
+        "cifar10-lt-10": replace(MISLAS_CIFAR10, smooth_head=0.1, classifier_share=0.2),
         "cifar100-lt": MISLAS_CIFAR100,
+        "cifar100-lt-50": replace(
+            MISLAS_CIFAR100, smooth_head=0.3, smooth_tail=0.0, classifier_share=0.1
+        ),
+        "cifar100-lt-10": replace(
+            MISLAS_CIFAR100, smooth_head=0.2, smooth_tail=0.0, classifier_share=0.1
+        ),
     },
 }
-"""By strategy and name."""
+"""By strategy and name; a number at its end is an imbalance, without one it is 100."""
 
 
-def default_preset(strategy: str, data: str) -> str:
-    """Name of the recipe for an image set: the source's for that very set, else the fast one."""
-    return data if data in PRESETS[strategy] else FAST
+def default_preset(strategy: str, data: str, imbalance: float | None) -> str:
+    """Name of the recipe for an image set: the source's for that very set, else the fast one.
+
+    An imbalance that the source has no recipe for gets that of 100.
+    """
+    known = PRESETS[strategy]
+    own = f"{data}-{imbalance:g}" if imbalance else data
+    return next((name for name in (own, data) if name in known), FAST)
 
 
 def resolve(strategy: str, preset: str, given: Mapping[str, Any], rows: int) -> Retraining:

@@ -63,6 +63,7 @@ def test_presets_have_the_numbers_of_the_sources(strategy, name, wanted):
         recipe.weight_decay,
         how.moving_statistics,
     )
+    assert how.new_views
     assert recipe.momentum == 0.9
     assert recipe.nesterov is (name == "bag-of-tricks")
 
@@ -72,7 +73,11 @@ def test_presets_have_the_numbers_of_the_sources(strategy, name, wanted):
     [
         ("imagenet-lt", (0.3, 0.0, 0.05)),
         ("cifar10-lt", (0.3, 0.0, 0.5)),
+        ("cifar10-lt-50", (0.2, 0.0, 0.2)),
+        ("cifar10-lt-10", (0.1, 0.0, 0.2)),
         ("cifar100-lt", (0.4, 0.1, 0.2)),
+        ("cifar100-lt-50", (0.3, 0.0, 0.1)),
+        ("cifar100-lt-10", (0.2, 0.0, 0.1)),
     ],
 )
 def test_mislas_smooths_as_its_source_does(name, wanted):
@@ -87,6 +92,7 @@ def test_the_fast_recipe_gives_small_sets_more_epochs_unless_they_are_given(stra
     assert resolve(strategy, FAST, {}, 200).recipe.epochs == 30 * known
     assert resolve(strategy, FAST, {"epochs": 3}, 200).recipe.epochs == 3
     assert not resolve(strategy, FAST, {}, 200).moving_statistics
+    assert not resolve(strategy, FAST, {}, 200).new_views
 
 
 def test_every_option_replaces_its_field():
@@ -101,8 +107,13 @@ def test_every_option_replaces_its_field():
 
 
 def test_sets_of_the_source_have_its_recipe_by_default():
-    assert default_preset("mislas", "cifar100-lt") == "cifar100-lt"
-    assert default_preset("crt", "cifar100-lt") == default_preset("mislas", "photos") == FAST
+    for data in ("cifar10-lt", "cifar100-lt"):
+        for imbalance in (None, 100.0, 25.0):
+            assert default_preset("mislas", data, imbalance) == data
+        assert default_preset("mislas", data, 50.0) == f"{data}-50"
+        assert default_preset("mislas", data, 10.0) == f"{data}-10"
+    assert default_preset("crt", "cifar100-lt", 10.0) == FAST
+    assert default_preset("mislas", "photos", 10.0) == FAST
 
 
 @pytest.mark.parametrize(

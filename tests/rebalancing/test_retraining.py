@@ -23,7 +23,7 @@ from ltkd_cli.data import DataSpec, load
 from ltkd_cli.errors import Diverged
 from ltkd_cli.models import ModelSpec
 from ltkd_cli.models.head import CosineHead
-from ltkd_cli.rebalancing.features import Features, fixed, moving
+from ltkd_cli.rebalancing.features import Features, drawn_anew, fixed
 from ltkd_cli.rebalancing.recipes import KANG, MISLAS, Retraining
 from ltkd_cli.rebalancing.retraining import (
     label_aware_smoothing,
@@ -35,7 +35,7 @@ from ltkd_cli.rebalancing.strategies import RETRAINED, STRATEGIES
 from ltkd_cli.training.features import each
 from ltkd_cli.training.recipe import Recipe
 from ltkd_cli.training.sampling import draw_epoch
-from ltkd_cli.views.policy import Policy
+from ltkd_cli.views.policy import Policy, render, to_float
 from ltkd_cli.views.reader import Request
 
 CPU = torch.device("cpu")
@@ -240,7 +240,7 @@ def network(digits):
 
 def test_moving_statistics_are_those_of_a_network_in_training(network, digits):
     trained = copy.deepcopy(network).train()
-    source = moving(network, digits, Policy("none"), CPU)
+    source = drawn_anew(network, digits, Policy("none"), CPU, moving_statistics=True)
     rows = torch.arange(0, 64)
     (found,) = source.of([Request(rows, torch.zeros_like(rows))])
     with torch.no_grad():
@@ -252,7 +252,8 @@ def test_moving_statistics_are_those_of_a_network_in_training(network, digits):
 
 def test_moving_statistics_are_of_one_batch_after_the_other(network, digits):
     trained = copy.deepcopy(network).train()
-    source, rows = moving(network, digits, Policy("none"), CPU), torch.arange(0, 96)
+    source = drawn_anew(network, digits, Policy("none"), CPU, moving_statistics=True)
+    rows = torch.arange(0, 96)
     requests = [Request(part, torch.zeros_like(part)) for part in rows.split(32)]
     for request, found in zip(requests, source.of(requests), strict=True):
         with torch.no_grad():
@@ -262,9 +263,23 @@ def test_moving_statistics_are_of_one_batch_after_the_other(network, digits):
     assert {int(count) for count in tracked} == {3}
 
 
+def test_new_views_by_fixed_statistics_are_computed_as_in_evaluation(network, digits):
+    before = copy.deepcopy(network.state_dict())
+    policy, rows = Policy("crop"), torch.arange(64)
+    source = drawn_anew(network, digits, policy, CPU, moving_statistics=False)
+    assert source.views is None
+    for views in (torch.full_like(rows, 3), torch.full_like(rows, 1000)):
+        (found,) = source.of([Request(rows, views)])
+        drawn = render(digits.images.gather, rows, views, policy, len(digits.images))
+        with torch.no_grad():
+            wanted = network(to_float(drawn.images))["features"]
+        torch.testing.assert_close(found, wanted)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 def test_moving_statistics_change_no_weight_and_leave_the_network_in_evaluation(network, digits):
     before = copy.deepcopy(network.state_dict())
-    source = moving(network, digits, Policy("crop"), CPU)
+    source = drawn_anew(network, digits, Policy("crop"), CPU, moving_statistics=True)
     (_,) = source.of([Request(torch.arange(64), torch.arange(64))])
     changed = {k for k, v in network.state_dict().items() if not torch.equal(v, before[k])}
     assert changed
