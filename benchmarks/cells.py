@@ -1,7 +1,7 @@
 """Cells of a table: each is one `ltkd` command, begun where it is missing, else resumed.
 
 What a cell trains is compared with the settings in the run.json that lies in its place, so that
-a run which another program began is taken up, and one of other settings never is.
+a run which another program began is taken up, and one of other settings ends the program.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ltkd_cli import runs
+from ltkd_cli.commands.rebalance_options import Rebalancing, stage_in_words
 from ltkd_cli.methods.finding import find
 from ltkd_cli.methods.options import options
 from ltkd_cli.training.recipe import Recipe, resolve
@@ -22,6 +23,9 @@ from ltkd_cli.views.policy import Policy
 
 PATHS = ("data", "data_root")
 """Options of the images that may differ between programs that train on the same ones."""
+
+IMAGES = {"imbalance_type": "exp", "imbalance_seed": 0, "validation": 0}
+"""What decides the training images where nothing else is asked for."""
 
 SPLITS = ("all", "head", "medium", "tail")
 
@@ -41,6 +45,8 @@ class Place:
     views: int = 16
     """Of each image in a cache."""
     export_precision: str = "float32"
+    own_policy: str = "cifar"
+    """Of the views that these images have where a training names none."""
 
     def cache(self, teacher: str) -> Path:
         """Where the cache of a teacher's run lies: beside the run, which stays as it is."""
@@ -86,9 +92,7 @@ class Training:
     def settings(self) -> dict[str, Any]:
         """What run.json holds of it, with every default."""
         method = find(self.method)
-        views = {"views": Policy(self.policy).name} if self.policy else {}
         return {
-            **views,
             "method": self.method,
             "model": self.model,
             "head": self.head or method.head,
@@ -127,7 +131,7 @@ def distill(
 ) -> Cell:
     """The cell of a student of the caches of some teachers' runs, which it needs."""
     caches = [place.cache(teacher) for teacher in teachers]
-    cell = distill_from(place, name, training, seed, teachers, caches)
+    cell = distill_from(place, name, training, seed, teachers, caches, views=place.views)
     return dataclasses.replace(cell, needs=tuple(cache.name for cache in caches))
 
 
@@ -138,10 +142,14 @@ def distill_from(
     seed: int,
     teachers: Sequence[str],
     caches: Sequence[Path],
+    views: int | None = None,
 ) -> Cell:
-    """The cell of a student of caches, of these teachers' runs, that are there already."""
+    """The cell of a student of caches, of these teachers' runs, that are there already.
+
+    Where `views` is given, each holds as many views of an image, and those of its teacher.
+    """
     given = [argument for cache in caches for argument in ("--cache", str(cache))]
-    return _training(place, ("distill", *given), name, training, seed, teachers)
+    return _training(place, ("distill", *given), name, training, seed, teachers, views)
 
 
 def export(place: Place, teacher: str, policy: str = "", path: Path | None = None) -> Cell:
@@ -163,7 +171,11 @@ def rebalance(place: Place, name: str, source: str, arguments: Sequence[str]) ->
     begin = ("rebalance", str(place.runs / source), *paths, *arguments, *_new_run(place, name))
 
     def expected() -> dict[str, Any]:
-        return {"kind": "rebalance", "parents": [_record(place, source)["weights_sha256"]]}
+        return {
+            "kind": "rebalance",
+            "parents": [_record(place, source)["weights_sha256"]],
+            "stage": stage_of(arguments),
+        }
 
     return Cell(name, begin, (), lambda: _state(place, name, expected), (source,))
 
@@ -215,15 +227,29 @@ def differences(record: Mapping[str, Any], expected: Mapping[str, Any]) -> list[
     may be anything: paths, the device, how often the run is evaluated.
     """
     recorded: dict[str, Any] = {**record["settings"], "kind": record["kind"]}
-    younger = {"recipe": dataclasses.asdict(Recipe(epochs=0)), "options": expected["options"]}
+    younger = {
+        "recipe": dataclasses.asdict(Recipe(epochs=0)),
+        "options": expected["options"],
+        "data": IMAGES,
+    }
     found = []
     for name, wanted in _flat(expected).items():
         part, _, key = name.partition(".")
         default = younger.get(part, {}).get(key)
-        value = recorded[part].get(key, default) if key else recorded[part]
+        value = recorded[part].get(key, default) if key else recorded.get(part)
         if json.loads(json.dumps(wanted)) != value:
             found.append(f"{name} is {value!r}, not {wanted!r}")
     return found
+
+
+def stage_of(arguments: Sequence[str]) -> dict[str, Any]:
+    """What run.json holds of a rebalancing with these options."""
+    pairs = zip(arguments[::2], arguments[1::2], strict=True)
+    given: dict[str, Any] = {name.removeprefix("--"): value for name, value in pairs}
+    if "strength" in given:
+        given["strength"] = float(given["strength"])
+    asked = Rebalancing(**given)
+    return {"how": asked.strategy, "options": asked.options()}
 
 
 def _training(
@@ -233,6 +259,7 @@ def _training(
     training: Training,
     seed: int,
     teachers: Sequence[str],
+    views: int | None = None,
 ) -> Cell:
     kind = command[0]
     begin = (
@@ -241,14 +268,22 @@ def _training(
         *(("--compile",) if place.compile else ()), *_new_run(place, name),
     )  # fmt: skip
 
+    images = {name: value for name, value in place.images.items() if name not in PATHS}
+
     def expected() -> dict[str, Any]:
-        return {
+        found = {
             **training.settings(),
-            "data": {name: value for name, value in place.images.items() if name not in PATHS},
+            "data": IMAGES | images,
             "kind": kind,
             "seed": seed,
             "parents": [_record(place, one)["weights_sha256"] for one in teachers],
         }
+        if not teachers:
+            found["views"] = Policy(training.policy or place.own_policy).name
+        elif views:
+            found["views"] = _record(place, teachers[0])["settings"]["views"]
+            found["views_per_image"] = [views] * len(teachers)
+        return found
 
     resume = (kind, "--resume", str(place.runs / name))
     return Cell(name, begin, resume, lambda: _state(place, name, expected))
@@ -265,8 +300,17 @@ def _state(place: Place, name: str, expected: Callable[[], dict[str, Any]]) -> s
         return "missing"
     run = runs.read(path)
     wanted = expected()
-    parents = wanted.pop("parents")
-    found = differences(run.record, wanted) if wanted["kind"] != "rebalance" else []
+    parents, number = wanted.pop("parents"), wanted.pop("views_per_image", None)
+    if wanted["kind"] == "rebalance":
+        stage, asked = (
+            stage_in_words(one) for one in (run.record["rebalanced"][-1], wanted["stage"])
+        )
+        found = [f"it was rebalanced by {stage}, not by {asked}"] if stage != asked else []
+    else:
+        found = differences(run.record, wanted)
+    held = [parent.get("views_per_image") for parent in run.record["parents"]]
+    if number is not None and number != held:
+        found.append(f"views_per_image is {held}, not {number}")
     recorded = json.dumps(run.record["parents"])
     found += [f"no parent has the weights {one}" for one in parents if one not in recorded]
     if found:

@@ -20,7 +20,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,7 @@ class Table:
                 "published": dataclasses.asdict(row.published) if row.published else None,
                 "runs": {f"{row.stem}-{seed}": run for seed, run in found.items() if run},
             }
-        images = {run["train_fingerprint"] for row in kept.values() for run in row["runs"].values()}
-        if len(images) > 1:
+        if len(_images(row["runs"] for row in kept.values())) > 1:
             sys.exit(f"the runs in {self.place.runs} are not all of the same training images")
         return kept
 
@@ -113,13 +112,27 @@ def main() -> None:
 
 
 def with_others(path: Path, kept: dict[str, Any]) -> dict[str, Any]:
-    """The rows with the runs that the file has of them and this machine has not."""
+    """The rows with the runs that the file has of them and this machine has not.
+
+    Ends the program where those are of other training images: both would be averaged.
+    """
     before = json.loads(path.read_text()) if path.exists() else {}
-    for title, row in kept.items():
-        earlier = before.get(title, {})
-        if earlier.get("arguments") == row["arguments"]:
-            row["runs"] = dict(sorted((earlier["runs"] | row["runs"]).items()))
+    alike = {
+        title: before[title]["runs"]
+        for title, row in kept.items()
+        if title in before and before[title]["arguments"] == row["arguments"]
+    }
+    here = _images(row["runs"] for row in kept.values())
+    if here and _images(alike.values()) - here:
+        sys.exit(f"{path} has rows of other training images; choose another --output")
+    for title, earlier in alike.items():
+        kept[title]["runs"] = dict(sorted((earlier | kept[title]["runs"]).items()))
     return kept
+
+
+def _images(rows: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Fingerprints of the training images of all runs of some rows."""
+    return {run["train_fingerprint"] for runs in rows for run in runs.values()}
 
 
 def place_of(arguments: argparse.Namespace, evaluate_every: int = 0) -> Place:

@@ -27,9 +27,14 @@ ROOT = Path(__file__).parents[1]
 CE = Training("ce", "resnet32", "ldam")
 
 
+def digits(folder, **settings):
+    """A place for cells on the embedded digits."""
+    return Place(folder, {"data": "digits-lt"}, "cpu", own_policy="crop", **settings)
+
+
 @pytest.fixture
 def place(tmp_path):
-    return Place(tmp_path, {"data": "digits-lt"})
+    return digits(tmp_path)
 
 
 def expected(training=CE, seed=0):
@@ -136,12 +141,25 @@ def test_the_best_epoch_may_be_the_last():
 
 def test_runs_of_another_machine_stay_in_the_file_until_the_row_changes(tmp_path):
     file = tmp_path / "table.json"
-    file.write_text(json.dumps({"ce": {"arguments": "teach", "runs": {"ce-1": {"seconds": 1}}}}))
-    new = {"arguments": "teach", "runs": {"ce-0": {"seconds": 2}}}
+    one, two, three = ({"train_fingerprint": images} for images in "aab")
+    file.write_text(json.dumps({"ce": {"arguments": "teach", "runs": {"ce-1": one}}}))
+    new = {"arguments": "teach", "runs": {"ce-0": two}}
     merged = with_others(file, {"ce": new})["ce"]["runs"]
-    assert merged == {"ce-0": {"seconds": 2}, "ce-1": {"seconds": 1}}
-    other = {"arguments": "teach --head cosine:20", "runs": {}}
-    assert with_others(file, {"ce": other})["ce"]["runs"] == {}
+    assert merged == {"ce-0": two, "ce-1": one}
+    for runs_here in ({}, {"ce-0": three}):
+        other = {"arguments": "teach --head cosine:20", "runs": {**runs_here}}
+        assert with_others(file, {"ce": other})["ce"]["runs"] == runs_here
+
+
+@pytest.mark.parametrize("title", ["ce", "kd"])
+def test_runs_of_other_images_are_never_averaged_with_those_in_the_file(tmp_path, title):
+    file = tmp_path / "table.json"
+    of_jpeg, of_originals = ({"train_fingerprint": images} for images in "ab")
+    file.write_text(json.dumps({"ce": {"arguments": "teach", "runs": {"ce-1": of_jpeg}}}))
+    rows = {name: {"arguments": "teach", "runs": {}} for name in ("ce", "kd")}
+    rows[title]["runs"] = {f"{title}-0": of_originals}
+    with pytest.raises(SystemExit, match=r"table\.json has rows of other training images"):
+        with_others(file, rows)
 
 
 def small(epochs):
@@ -149,8 +167,27 @@ def small(epochs):
     return dataclasses.replace(CE, model="resnet8", recipe="quick", overrides=overrides)
 
 
+TEACHER = ("teacher-0", small(4), 0)
+
+
+def replaced(**changed):
+    return dataclasses.replace(small(4), **changed)
+
+
+def with_images(place, **changed):
+    return dataclasses.replace(place, images={**place.images, **changed})
+
+
+def student_of(place):
+    return cells.distill(place, "kd-0", replaced(method="kd"), 0, ["teacher-0"])
+
+
+def rebalanced_by(place, *strategy):
+    return cells.rebalance(place, "tau-norm-0", "teacher-0", strategy)
+
+
 def test_cells_are_run_once_each_and_in_their_order(tmp_path, capsys):
-    place = Place(tmp_path, {"data": "digits-lt"}, "cpu", evaluate_every=1, views=1)
+    place = digits(tmp_path, evaluate_every=1, views=1)
     student = dataclasses.replace(small(1), method="kd")
     table = [
         cells.teach(place, "teacher-0", small(2), 0),
@@ -171,7 +208,7 @@ def test_cells_are_run_once_each_and_in_their_order(tmp_path, capsys):
 
 
 def test_a_kept_run_is_taken_up_and_knows_no_paths(tmp_path):
-    before, after = (Place(tmp_path / name, {"data": "digits-lt"}, "cpu", views=1) for name in "ab")
+    before, after = (digits(tmp_path / name, views=1) for name in "ab")
     assert ltkd([*cells.teach(before, "teacher-0", small(4), 0).begin]) == 0
     folder = kept.keep(before.runs / "teacher-0", tmp_path / "trained")
     texts = [file.read_bytes() for file in folder.iterdir()]
@@ -190,7 +227,7 @@ def test_a_kept_run_is_taken_up_and_knows_no_paths(tmp_path):
 
 
 def test_a_cell_that_fails_keeps_those_from_running_that_need_it(tmp_path):
-    place = Place(tmp_path, {"data": "digits-lt"}, "cpu", views=1)
+    place = digits(tmp_path, views=1)
     wrong = cells.teach(place, "wrong-0", dataclasses.replace(small(1), model="resnet9"), 0)
     table = [wrong, cells.export(place, "wrong-0")]
     with pytest.raises(SystemExit, match="failed: wrong-0"):
@@ -203,7 +240,7 @@ ENDLESS = """
 from pathlib import Path
 from benchmarks import cells, workers
 training = cells.Training("ce", "resnet8", "quick", {{"epochs": 100000}})
-place = cells.Place(Path({runs!r}), {{"data": "digits-lt"}}, "cpu")
+place = cells.Place(Path({runs!r}), {{"data": "digits-lt"}}, "cpu", own_policy="crop")
 workers.run([cells.teach(place, "endless-0", training, 0)], 1, place.runs / "logs")
 """
 
@@ -223,15 +260,65 @@ def test_asked_to_stop_it_stops_its_cells_with_their_state_kept(tmp_path):
     assert run.status == "interrupted"
     assert run.state.exists()
     training = Training("ce", "resnet8", "quick", {"epochs": 100000})
-    again = cells.teach(Place(tmp_path, {"data": "digits-lt"}, "cpu"), "endless-0", training, 0)
+    again = cells.teach(digits(tmp_path), "endless-0", training, 0)
     assert again.command() == ("teach", "--resume", str(run.path))
 
 
 def test_a_folder_of_another_training_ends_the_program_with_the_difference(tmp_path):
-    place = Place(tmp_path, {"data": "digits-lt"}, "cpu")
+    place = digits(tmp_path)
     runs.create(tmp_path, "teach", "x", record_of()["settings"], "ce-0", **KNOWN)
     with pytest.raises(SystemExit, match=r"recipe\.epochs is 200, not 3"):
         cells.teach(place, "ce-0", dataclasses.replace(CE, overrides={"epochs": 3}), 0).state()
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    """A teacher, a student of its only view, and the teacher with an adjusted last layer."""
+    place = digits(tmp_path_factory.mktemp("story"), views=1)
+    strength = ("--strategy", "tau-norm", "--strength", "1")
+    for cell in (
+        cells.teach(place, *TEACHER),
+        cells.export(place, "teacher-0"),
+        student_of(place),
+        rebalanced_by(place, *strength),
+    ):
+        assert ltkd([*cell.begin]) == 0
+        assert cell.state() == "done"
+    return place
+
+
+@pytest.mark.parametrize(
+    ("said", "cell_of"),
+    [
+        ("views is", lambda p: cells.teach(p, "teacher-0", replaced(policy="cifar-strong"), 0)),
+        ("data.validation is 0", lambda p: cells.teach(with_images(p, validation=9), *TEACHER)),
+        (
+            "data.imbalance_type is 'exp'",
+            lambda p: cells.teach(with_images(p, imbalance_type="step"), *TEACHER),
+        ),
+        (r"views_per_image is \[1\]", lambda p: student_of(dataclasses.replace(p, views=4))),
+        (
+            "rebalanced by tau-norm strength=1, not by tau-norm strength=0.5",
+            lambda p: rebalanced_by(p, "--strategy", "tau-norm", "--strength", "0.5"),
+        ),
+        (
+            "not by crt recipe=bag-of-tricks",
+            lambda p: rebalanced_by(p, "--strategy", "crt", "--recipe", "bag-of-tricks"),
+        ),
+    ],
+)
+def test_whatever_else_was_trained_ends_the_program_with_the_difference(story, said, cell_of):
+    with pytest.raises(SystemExit, match=said):
+        cell_of(story).state()
+
+
+def test_images_that_are_not_as_usual_are_noticed_where_nothing_was_asked(tmp_path):
+    place = digits(tmp_path)
+    other = with_images(place, validation=9)
+    assert ltkd([*cells.teach(other, *TEACHER).begin]) == 0
+    assert cells.teach(other, *TEACHER).state() == "done"
+    with pytest.raises(SystemExit, match=r"data\.validation is 9, not 0"):
+        cells.teach(place, *TEACHER).state()
 
 
 def test_the_candidates_for_the_best_student_come_behind_what_they_learn_from(tmp_path):
