@@ -216,7 +216,7 @@ def _train(
     else:
         yield _begins(run, prepared)
     run.keep_metrics_to(training.epoch)
-    keeper = _Keeper(run, training)
+    keeper = _Keeper(run, training, loader)
     if settings.compile and isinstance(loader, Loader):
         yield Note(f"{run.name}: compiling the network, which can take minutes")
         yield compile_network(training, loader, settings.recipe, settings.precision)
@@ -277,8 +277,8 @@ def _event_files(run: Run, training: Training, watch: Watch) -> AbstractContextM
 class _Keeper:
     """Writes the training state into the run folder from time to time, with the seconds spent."""
 
-    def __init__(self, run: Run, training: Training) -> None:
-        self.run, self.training = run, training
+    def __init__(self, run: Run, training: Training, loader: Loader | FeatureLoader) -> None:
+        self.run, self.training, self.loader = run, training, loader
         self.before: float = run.record["seconds"]
         self.began = self.kept = time.perf_counter()
 
@@ -292,9 +292,14 @@ class _Keeper:
             self.keep()
 
     def keep(self) -> None:
-        """Writes the state; Diverged in place of one with losses that are not finite."""
+        """Writes the state, unless it may be a wrong one.
+
+        Raises Diverged where losses are not finite, and CacheDamaged where the file that the
+        training reads was changed, which a mapped file does not tell.
+        """
         if distributed.rank():
             return
+        self.loader.check_unchanged()
         if self.training.losses:
             self.training.losses.finish()
         save_state(self.training, self.run.state, self.run.identity)

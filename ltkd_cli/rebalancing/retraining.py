@@ -164,6 +164,7 @@ def _fit(
             optimizer.step()
             done += len(rows)
             yield Retrained(done, recipe.epochs * len(labels))
+    source.check_unchanged()
     if not all(bool(one.isfinite().all()) for _, tensors in trained for one in tensors):
         raise Diverged(
             "The classifier did not stay finite on the features of this network.",

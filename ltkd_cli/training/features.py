@@ -28,6 +28,13 @@ class FeatureSource:
     """Views of every image that there are; None for any number."""
     of: Callable[[Sequence[Request]], Iterator[Tensor]]
     """Features [B, D] of the views of each request in turn, on some device."""
+    file: Cache | None = None
+    """Where they lie; None for those that are computed."""
+
+    def check_unchanged(self) -> None:
+        """Raises CacheDamaged where that file was changed since it was opened."""
+        if self.file:
+            self.file.check_unchanged()
 
 
 def stored(
@@ -38,16 +45,19 @@ def stored(
     `labels` int64 [N] are those of the rows. Errors as for `Cache.read`.
     """
     if device is None:
-        return each(labels, views, lambda rows, views: _read(cache, rows, views))
+        return each(labels, views, lambda rows, views: _read(cache, rows, views), cache)
     held, first = cache.tensor("features", device), cache.views_of(torch.arange(len(labels)))[0]
-    return each(labels, views, lambda rows, views: held[send(first[rows] + views, device)])
+    return each(labels, views, lambda rows, views: held[send(first[rows] + views, device)], cache)
 
 
 def each(
-    labels: Tensor, views: int | None, of: Callable[[Tensor, Tensor], Tensor]
+    labels: Tensor,
+    views: int | None,
+    of: Callable[[Tensor, Tensor], Tensor],
+    file: Cache | None = None,
 ) -> FeatureSource:
     """A source of features that are there: `of` gives those of views of rows, int64 [B] both."""
-    return FeatureSource(labels, views, lambda requests: starmap(of, requests))
+    return FeatureSource(labels, views, lambda requests: starmap(of, requests), file)
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,10 @@ class FeatureLoader:
         labels, views = self.source.labels, self.source.views
         counts = None if views is None else torch.full_like(labels, views)
         return draw_subset(labels, sampler, seed, epoch, counts, self.subset)
+
+    def check_unchanged(self) -> None:
+        """Raises CacheDamaged where the file of the features was changed since it was opened."""
+        self.source.check_unchanged()
 
     def batches(
         self, sampled: SampledViews, batch_size: int, start: int, epoch: int, epochs: int

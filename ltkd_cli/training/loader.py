@@ -55,14 +55,14 @@ class Loader:
     """What reads images that are not kept as arrays of one size."""
 
     def sample_epoch(self, sampler: str, seed: int, epoch: int) -> SampledViews:
-        """Rows and views of an epoch, limited to the views that every cache holds.
-
-        Raises CacheDamaged where the file of a cache was changed since it was opened.
-        """
-        for cache in self.caches:
-            cache.check_unchanged()
+        """Rows and views of an epoch, limited to the views that every cache holds."""
         labels, views = self.image_set.labels, self._view_counts()
         return draw_subset(labels, sampler, seed, epoch, views, self.subset)
+
+    def check_unchanged(self) -> None:
+        """Raises CacheDamaged where the file of a cache was changed since it was opened."""
+        for cache in self.caches:
+            cache.check_unchanged()
 
     def batches(
         self, sampled: SampledViews, batch_size: int, start: int, epoch: int, epochs: int

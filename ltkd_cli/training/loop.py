@@ -113,10 +113,12 @@ def train(
     Several processes train one network: each computes the gradient for its part of a batch, and
     all take the step of the whole batch.
 
-    Raises Diverged, naming the batch, where a loss is not finite (see LossCheck for when).
+    Raises Diverged, naming the batch, where a loss is not finite (see LossCheck for when), and
+    CacheDamaged before an epoch where the file of a cache was changed.
     """
     method, optimizer = training.method, training.optimizer
     for epoch in range(training.epoch, recipe.epochs):
+        loader.check_unchanged()
         sampled = loader.sample_epoch(method.sampler, seed, epoch)
         if recipe.drop_last:
             sampled = whole_batches(sampled, recipe.batch_size)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from driving import ctrl_c, disk_of, refused
+from driving import Listener, ctrl_c, disk_of, refused
 from foreign_weights import NETWORK, SMALL, in_zoo, write, write_small
 from run_examples import edit
 from safetensors.torch import load_file
@@ -175,6 +175,20 @@ def test_features_of_another_run_are_refused(ltkd, weights):
     assert stopped.code == 130
     shutil.copy("runs/other/features.hdf5", RUN)
     assert refused(ltkd("teach", "--resume", "head"), 3, "features.hdf5", f"rm -- {RUN}")
+
+
+def test_features_that_are_written_to_in_the_last_epoch_leave_no_weights(ltkd, weights):
+    def meddle():
+        with (RUN / "features.hdf5").open("r+b") as file:
+            file.seek(5000)
+            file.write(b"?")
+
+    said = ltkd(
+        "teach", *FROZEN, *SHORT, *ONE_VIEW, "--log-every", 1,
+        stderr=Listener(meddle, "epoch 3: "),
+    )  # fmt: skip
+    assert refused(said, 4, "features.hdf5 was changed")
+    assert not (RUN / "model.safetensors").exists()
 
 
 def test_an_expert_s_head_learns_its_group_only(ltkd, weights):

@@ -18,6 +18,8 @@ from driving import ctrl_c, disk_of, refused, result_of
 from ltkd_cli import runs
 from ltkd_cli.commands import train as training
 from ltkd_cli.commands.prepare import prepare
+from ltkd_cli.errors import CacheDamaged
+from ltkd_cli.events import Step
 
 EPOCHS = 5
 LONG = ("--model", "resnet8", "--epochs", EPOCHS, "--evaluate-every", 3, "--precision", "float32",
@@ -151,6 +153,8 @@ import io, os, signal, sys
 from ltkd_cli.cli.app import run
 from ltkd_cli.commands import train as training
 from ltkd_cli.commands.prepare import prepare
+from ltkd_cli.errors import CacheDamaged
+from ltkd_cli.events import Step
 
 class Killed(io.StringIO):
     def write(self, text):
@@ -258,6 +262,27 @@ def test_an_error_of_another_file_is_not_said_to_be_the_run_s(story):
     prepared.network.register_forward_pre_hook(unplugged)
     with pytest.raises(FileNotFoundError, match="elsewhere"):
         result_of(training.start(Path("runs"), "teach", prepared, "mine"))
+
+
+def test_a_cache_that_is_written_to_in_the_last_epoch_leaves_no_weights(ltkd, story, cache):
+    folder, right = story / "runs/mine", cache.read_bytes()
+    asked = {"model": "resnet8", "method": "kd", "caches": [str(cache)], "recipe": {"epochs": 2}}
+    prepared = result_of(prepare(Path("runs"), "distill", asked))
+
+    def meddled():
+        for event in training.start(Path("runs"), "distill", prepared, "mine"):
+            yield event
+            if isinstance(event, Step) and (event.epoch, event.batch) == (1, 1):
+                with cache.open("r+b") as file:
+                    file.seek(len(right) // 2)
+                    file.write(bytes(1000))
+
+    with pytest.raises(CacheDamaged, match="was changed"):
+        result_of(meddled())
+    assert not (folder / "model.safetensors").exists()
+    assert json.loads((folder / "run.json").read_text())["status"] != "done"
+    cache.write_bytes(right)
+    assert ltkd("distill", "--resume", "mine").code == 0
 
 
 @pytest.mark.parametrize(

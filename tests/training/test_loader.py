@@ -134,15 +134,15 @@ def test_samples_only_views_that_every_cache_holds(digits, views, tmp_path):
         assert sampled.unique().tolist() == [0, 1]
 
 
-def test_a_cache_that_changes_in_training_stops_it_at_the_next_epoch(digits, tmp_path):
+def test_a_loader_notices_that_its_cache_changed(digits, tmp_path):
     path = tmp_path / "cache.h5"
     loader = opened(digits, (cache_of(path, digits, 2),))
-    loader.sample_epoch("instance", 0, 0)
+    loader.check_unchanged()
     with path.open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"?")
     with pytest.raises(CacheDamaged) as found:
-        loader.sample_epoch("instance", 0, 1)
+        loader.check_unchanged()
     assert str(path) in found.value.problem
 
 
