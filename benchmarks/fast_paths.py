@@ -37,6 +37,8 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--epochs", type=int, default=30)
     arguments = parser.parse_args()
+    if arguments.compile:
+        parser.error("--compile is one of the paths that are compared")
     place = place_of(arguments)
     cells = [teach(place, TEACHER, Training("ce", "resnet32", "short"), 0), export(place, TEACHER)]
     cells += [

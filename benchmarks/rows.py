@@ -159,7 +159,9 @@ SHORT_ROWS = (
     short("ce", "ce"),
     short("balanced-softmax", "balanced-softmax"),
     short("logit-adjust", "logit-adjust"),
-    short("class-balanced", "class-balanced", options=AT_160),
+    short(
+        "class-balanced", "class-balanced", options={**AT_160, "normalise_by": "batch-weights"}
+    ),
     short("ldam", "ldam"),
     short("focal", "focal"),
     *(

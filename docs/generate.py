@@ -23,7 +23,7 @@ from ltkd_cli.methods.contract import Method
 from ltkd_cli.methods.finding import all_names, find, source_of
 from ltkd_cli.methods.options import Option, options
 from ltkd_cli.metrics import interval_over_seeds
-from ltkd_cli.training.recipe import PRESETS, SOURCES, Recipe
+from ltkd_cli.training.recipe import POLICIES, PRESETS, SOURCES, Recipe
 
 ROOT = Path(__file__).parents[1]
 NOTES = ROOT / "docs" / "method_notes"
@@ -110,7 +110,7 @@ def recipes_table() -> str:
     """A row for every preset."""
     columns = (
         "preset", "optimiser", "epochs", "batch", "learning rate", "schedule", "warm-up",
-        "weight decay", "source",
+        "weight decay", "views", "source",
     )  # fmt: skip
     return table(columns, (recipe_row(name, recipe) for name, recipe in PRESETS.items()))
 
@@ -129,7 +129,7 @@ def recipe_row(name: str, recipe: Recipe) -> tuple[str, ...]:
         f"`{name}`", optimizer, f"{recipe.epochs}", batch, f"{recipe.learning_rate:g}",
         step if recipe.schedule == "step" else recipe.schedule,
         warmup if recipe.warmup_epochs else "none", f"{recipe.weight_decay:g}",
-        linked(SOURCES[name]),
+        f"`{POLICIES[name]}`" if name in POLICIES else "of the images", linked(SOURCES[name]),
     )  # fmt: skip
 
 

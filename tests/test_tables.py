@@ -127,6 +127,21 @@ def test_published_rows_follow_the_schedule_of_their_source():
     assert {row.training.recipe for row in SHORT_ROWS if row.training} == {"short"}
 
 
+def test_published_rows_have_the_options_of_their_source():
+    own = {row.title: row.training.options for row in PUBLISHED_ROWS if row.training}
+    assert own["class-balanced, deferred"] == {
+        "from_progress": 0.8, "normalise_by": "batch-weights"
+    }  # fmt: skip
+    assert own["ldam, deferred"] == {"from_progress": 0.795}
+    assert own["bkd"] == {"from_progress": 0.8}
+    assert own["dive"] == {"temperature": 2.0}
+    rows = {row.title: row for row in PUBLISHED_ROWS}
+    assert rows["ce, mixup"].training.overrides == {"decay": 0.1}
+    assert rows["teacher, cosine"].training.head == "cosine:20"
+    assert rows["tau-norm"].strategy == ("--strategy", "tau-norm", "--strength", "1")
+    assert rows["mislas"].strategy == ("--strategy", "mislas", "--recipe", "cifar10-lt")
+
+
 def test_the_best_epoch_may_be_the_last():
     metrics = [
         {"epoch": 2, "test": {"all": 0.5, "head": 0.9, "medium": 0.4, "tail": 0.2}},

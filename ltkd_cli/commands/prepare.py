@@ -25,7 +25,7 @@ from ..models.network import own_randomness
 from ..models.stages import freeze as freeze_stages
 from ..models.weights import Weights, network_with
 from ..splits import GROUP_ALIASES, GROUP_NAMES
-from ..training.recipe import Recipe
+from ..training.recipe import POLICIES, Recipe
 from ..training.recipe import resolve as resolve_recipe
 from ..training.residency import CHOICES as RESIDENT
 from ..views.policy import Policy
@@ -93,6 +93,8 @@ def prepare(
         policy = teacher_caches.policy_of(sources)
         _refuse_mixing(recipe, policy)
         views, view_seed = policy.name, policy.seed
+    elif not views and (views := POLICIES.get(preset, "")):
+        yield Note(f"recipe {preset} brings views of {views}; --policy chooses others")
     every = given.get("evaluate_every")
     filled_in = {
         "data": spec,

@@ -123,6 +123,9 @@ PRESETS: dict[str, Recipe] = {
 }  # fmt: skip
 """Named recipes; every field can be overridden."""
 
+POLICIES = {"cifar-strong": "cifar-strong", "imagenet-lt": "imagenet"}
+"""Preset -> the view policy that belongs to it, where it is not that of the image set."""
+
 SOURCES = {
     "quick": "ours, for small sets and trials: seconds on a laptop",
     "short": "ours, for an evening on two processor cores",
