@@ -17,7 +17,18 @@ from typing import Any
 WRITES = ("pwrite", "write")
 """Calls that can be left half done."""
 
-CALLS = (*WRITES, "fsync", "ftruncate", "replace", "rename", "unlink", "mkdir", "rmdir", "open")
+CALLS = (
+    *WRITES,
+    "fsync",
+    "ftruncate",
+    "replace",
+    "rename",
+    "link",
+    "unlink",
+    "mkdir",
+    "rmdir",
+    "open",
+)
 """Calls by which a disk is changed; of `open` only where it is for writing."""
 
 FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
