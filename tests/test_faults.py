@@ -62,16 +62,19 @@ def test_a_kill_is_before_a_call_or_within_a_write(tmp_path):
         with os.fdopen(descriptor, "wb") as file:
             file.write(b"12345678")
         os.rename(tmp_path / "file", tmp_path / "other")  # noqa: PTH104
+        os.link(tmp_path / "other", tmp_path / "third")
+        os.write(os.pipe()[1], b"to nobody's disk")
 
-    assert children.calls_of(work) == ["open", "write", "rename"]
-    (tmp_path / "other").unlink()
+    assert children.calls_of(work) == ["open", "write", "rename", "link"]
+    for name in ("other", "third"):
+        (tmp_path / name).unlink()
     lengths = []
     for moment, half in ((1, False), (1, True), (2, False)):
         assert children.killed_at(moment, work, half=half)
         lengths.append((tmp_path / "file").stat().st_size)
         (tmp_path / "file").unlink()
     assert lengths == [0, 4, 8]
-    assert not children.killed_at(3, work)
+    assert not children.killed_at(4, work)
 
 
 UNCHECKED = """

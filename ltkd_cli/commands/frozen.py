@@ -21,7 +21,7 @@ from .. import models
 from ..cache import FORMAT, Cache, CacheWriter, Layout, container
 from ..cache.attributes import as_read, software_versions
 from ..cache.difference import of_exports
-from ..cache.target import partial_of
+from ..cache.target import lock_of, partial_of
 from ..data import ImageSet
 from ..errors import CacheDamaged, CacheError, CacheMismatch, Interrupted
 from ..events import Event, Note, Warned
@@ -63,6 +63,7 @@ def open_features(
             f"of each: {views}"
         )
         yield from _compute(path, layout, attributes, prepared, run, stop)
+    lock_of(path).unlink(missing_ok=True)  # left there by a kill between the last two steps
     cache = Cache.open(path)
     size = layout.stored()["features"].size
     kept = device.type != "cpu" and residency.is_resident(

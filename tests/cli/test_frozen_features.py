@@ -165,7 +165,10 @@ def test_a_run_goes_on_without_the_one_it_took_them_from(ltkd, first, text):
     given = (*FROZEN, *VIEWS, *OTHER_HEAD, "--name", "second")
     assert ltkd(*given, stderr=ctrl_c(text)).code == 130
     shutil.rmtree("runs/first")
+    lock = SECOND.with_name("features.hdf5.partial.lock")
+    lock.write_text("{}")  # as a kill may leave it behind
     assert ltkd("teach", "--resume", "second").code == 0
+    assert not lock.exists()
     assert weights_of("second") == alone(ltkd, *VIEWS, *OTHER_HEAD)
 
 
