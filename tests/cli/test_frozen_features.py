@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,21 @@ VIEWS = ("--feature-views", 2)
 OTHER_HEAD = ("--method", "balanced-softmax", "--seed", 4, "--learning-rate", 0.3)
 
 
+@pytest.fixture(scope="module")
+def told(ltkd, tmp_path_factory):
+    """A folder with the weights of a backbone and a finished head on it, called `first`."""
+    folder = tmp_path_factory.mktemp("told")
+    with chdir(folder):
+        write_small("w.pt")
+        assert ltkd(*FROZEN, *VIEWS, "--name", "first").code == 0
+    return folder
+
+
 @pytest.fixture
-def first(ltkd, empty):
-    """A finished head on a frozen backbone, called `first`."""
-    write_small("w.pt")
-    assert ltkd(*FROZEN, *VIEWS, "--name", "first").code == 0
+def first(told, tmp_path, monkeypatch):
+    """A copy of it as the current folder; the features of that head."""
+    shutil.copytree(told, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
     return FIRST
 
 
