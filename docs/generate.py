@@ -391,12 +391,29 @@ def consistency_table(rows: Mapping[str, Any]) -> str:
 
 
 def faults_table(campaign: Mapping[str, Any]) -> str:
-    """How many cases of each area were tried, and how many ended as they must."""
+    """How many cases of each area were tried, and how many ended as they must.
+
+    Of which commit a row is, where any row says it.
+    """
+    areas = campaign["areas"]
     rows = [
         (name, *(f"{number:,}" for number in (area["tried"], area["survived"], len(area["wrong"]))))
-        for name, area in campaign["areas"].items()
+        for name, area in areas.items()
     ]
-    return table(("what was done", "tried", "survived", "wrong"), rows)
+    columns = ("what was done", "tried", "survived", "wrong")
+    if not any(area.get("commit") for area in areas.values()):
+        return table(columns, rows)
+    commits = [tried_commit(area) for area in areas.values()]
+    rows = [(*row, commit) for row, commit in zip(rows, commits, strict=True)]
+    return table((*columns, "commit"), rows)
+
+
+def tried_commit(area: Mapping[str, Any]) -> str:
+    """The commit that an area was tried at, and the day; `-` where it is not known."""
+    if not area.get("commit"):
+        return "-"
+    changed = " with changes" if area["changed"] else ""
+    return f"{area['commit'][:10]}{changed}, {area['date']}"
 
 
 def results_row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,7 +1,10 @@
 """A short part of the campaign in benchmarks/faults, drawn by a seed; and that it can fail."""
 
 import faulthandler
+import json
 import os
+import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults import children, story
-from benchmarks.faults.__main__ import SHORT
+from benchmarks.faults.__main__ import SHORT, keep, version
 from benchmarks.faults.children import Case, outcomes
 
 ROOT = Path(__file__).parents[1]
@@ -62,16 +65,19 @@ def test_a_kill_is_before_a_call_or_within_a_write(tmp_path):
         with os.fdopen(descriptor, "wb") as file:
             file.write(b"12345678")
         os.rename(tmp_path / "file", tmp_path / "other")  # noqa: PTH104
+        os.link(tmp_path / "other", tmp_path / "third")
+        os.write(os.pipe()[1], b"to nobody's disk")
 
-    assert children.calls_of(work) == ["open", "write", "rename"]
-    (tmp_path / "other").unlink()
+    assert children.calls_of(work) == ["open", "write", "rename", "link"]
+    for name in ("other", "third"):
+        (tmp_path / name).unlink()
     lengths = []
     for moment, half in ((1, False), (1, True), (2, False)):
         assert children.killed_at(moment, work, half=half)
         lengths.append((tmp_path / "file").stat().st_size)
         (tmp_path / "file").unlink()
     assert lengths == [0, 4, 8]
-    assert not children.killed_at(3, work)
+    assert not children.killed_at(4, work)
 
 
 UNCHECKED = """
@@ -94,3 +100,39 @@ def test_an_area_finds_what_is_not_checked(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout)
+
+
+def git(folder, *arguments):
+    own = ("-c", "user.name=nobody", "-c", "user.email=nobody@localhost")
+    said = subprocess.run(["git", *own, *arguments], cwd=folder, check=True, capture_output=True)
+    return said.stdout.decode().strip()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+def test_a_result_names_its_commit_and_changes_of_the_code(tmp_path):
+    for name in ("ltkd_cli", "benchmarks/results", "docs"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text("1")
+    git(tmp_path, "init")
+    assert version(tmp_path / "benchmarks")["commit"] is None
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "all")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    for changed, wanted in (("benchmarks/results", False), ("docs", False), ("ltkd_cli", True)):
+        (tmp_path / changed / "file").write_text("2")
+        found = version(tmp_path / "benchmarks")
+        assert (found["commit"], found["changed"]) == (commit, wanted)
+
+
+def test_results_of_other_areas_are_kept_and_the_table_says_of_which_commit_a_row_is(tmp_path):
+    path, tried = tmp_path / "faults.json", {"tried": 2, "survived": 2, "wrong": []}
+    table = runpy.run_path(str(ROOT / "docs" / "generate.py"))["faults_table"]
+    path.write_text(json.dumps({"areas": {"options": tried, "images": tried}}))
+    assert "commit" not in table(json.loads(path.read_text()))
+    of = {"commit": 20 * "ab", "changed": True, "date": "2026-01-02"}
+    keep(path, {"images": tried}, of)
+    found = json.loads(path.read_text())
+    assert found == {"areas": {"options": tried, "images": {**tried, **of}}}
+    options, images = table(found).splitlines()[2:]
+    assert options.endswith("| - |")
+    assert all(text in images for text in ("ababababab", "changes", "2026-01-02"))

@@ -12,11 +12,13 @@ import argparse
 import json
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -61,6 +63,7 @@ AREAS: dict[str, Try] = {
     "flipped bits in caches of format 1": bits.of_old_caches,
     "flipped bits in unfinished caches": bits.of_unfinished_caches,
     "flipped bits in run.json, metrics, weights and training states": bits.of_runs,
+    "flipped bits in features of a frozen backbone": bits.of_features,
     "flipped bits in decoded images and fingerprints": bits.of_decoded_images,
     "crafted files": crafted.crafted_files,
     "wrong pairs": pairs.wrong_pairs,
@@ -73,6 +76,7 @@ SHORT: dict[Try, float] = {
     crashes.of_exports: 0.02,
     bits.of_caches: 0.01,
     bits.of_runs: 0.01,
+    bits.of_features: 0.01,
     bits.of_decoded_images: 0.02,
     crafted.crafted_files: 0.002,
     pairs.wrong_pairs: 0.05,
@@ -86,7 +90,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "faults.json"
 
 def main() -> None:
     """Tries all, and says what came of it."""
-    given = parse()
+    given, of = parse(), version()
     torch.set_num_threads(1)
     logging.disable()
     chosen = {name: (area, given.share) for name, area in AREAS.items() if given.areas in name}
@@ -99,7 +103,7 @@ def main() -> None:
             print(f"WRONG in {name}: {wrong}")
     print(table(found))
     if given.keep:
-        timing.write(RESULTS, {"areas": with_others(found)})
+        keep(RESULTS, found, of)
     sys.exit(any(area["wrong"] for area in found.values()))
 
 
@@ -126,10 +130,32 @@ def try_all(
     return {name: found[name] for name in areas}
 
 
-def with_others(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What was found beside what was found in other areas before."""
-    before = json.loads(RESULTS.read_text())["areas"] if RESULTS.exists() else {}
-    return {name: (before | found)[name] for name in AREAS if name in before | found}
+def version(folder: Path = Path(__file__).parent) -> dict[str, Any]:
+    """The commit that is tried, whether the code has changes beside it, and the day.
+
+    The commit is None where git does not know it.
+    """
+    commit = _git(folder, "rev-parse", "HEAD")
+    code = (":/ltkd_cli", ":/benchmarks", ":(top,exclude)benchmarks/results")
+    changes = _git(folder, "status", "--porcelain", "--", *code)
+    today = datetime.now(UTC).date().isoformat()
+    return {"commit": commit or None, "changed": bool(changes), "date": today}
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git says in a folder; nothing where there is no git, or nothing that it knows."""
+    try:
+        said = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return said.stdout.strip() if said.returncode == 0 else ""
+
+
+def keep(path: Path, found: dict[str, dict[str, Any]], of: dict[str, Any]) -> None:
+    """Writes what was found, and of which version, beside what was found in other areas before."""
+    before = json.loads(path.read_text())["areas"] if path.exists() else {}
+    known = before | {name: area | of for name, area in found.items()}
+    timing.write(path, {"areas": {name: known[name] for name in AREAS if name in known}})
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:

@@ -12,13 +12,14 @@ from typing import Any
 import h5py
 
 from benchmarks.faults import story
-from benchmarks.faults.calling import call, refused, refused_or_same
+from benchmarks.faults.calling import Said, call, refused, refused_or_same
 from benchmarks.faults.children import Case, killed_at, outcomes
 from benchmarks.faults.forging import format_1
-from benchmarks.faults.story import EXPORT, TEACH, Place, datasets, ok
+from benchmarks.faults.story import EXPORT, FREEZE, TEACH, Place, datasets, ok, result_of
 from ltkd_cli import runs
 from ltkd_cli.cache import Cache
 from ltkd_cli.cache.layout import STORED
+from ltkd_cli.commands.frozen import FEATURES
 from ltkd_cli.data import DataSpec, load
 from ltkd_cli.errors import CacheDamaged, CacheError, CacheMismatch, RunError
 
@@ -132,6 +133,34 @@ def of_runs(place: Place, random: Random, share: float) -> Found:
     yield from _outcomes(cases)
 
 
+def of_features(place: Place, random: Random, share: float) -> Found:
+    """Some bits of a frozen backbone's features, read by a resumed run, rebalance and a new run."""
+    _enter(place)
+    ok(call(*FREEZE, "--name", "first"))
+    first, mine, copy = (Path("runs", name) for name in ("first", "mine", "copy"))
+    moment = 60  # before which no step is done
+    while not (mine / "state.pt").exists():
+        shutil.rmtree(mine, ignore_errors=True)
+        assert killed_at(moment, lambda: call(*FREEZE, "--seed", 1, "--name", "mine"))
+        moment += 5
+    options = ("--strategy", "crt", "--views", 2, "--epochs", 1, "--device", "cpu")
+    rebalance = ("rebalance", "first", *options, "--name", "copy")
+    anew = (*FREEZE, "--seed", 1, "--name", "copy")
+    cases = []
+    for source, command, codes in (
+        (mine, ("teach", "--resume", "copy"), (3, 4)),
+        (first, rebalance, (3, 4)),
+        (first, anew, ()),  # which computes them itself, and is never refused
+    ):
+        features = source / FEATURES
+        made = partial(_made, source if source == mine else None, copy, command)
+        said, wanted = made()
+        ok(said)
+        look = partial(_made_or_refused, made, wanted, codes)
+        cases += _flips(features, random, 150 * share / features.stat().st_size, look)
+    yield from _outcomes(cases)
+
+
 def of_decoded_images(place: Place, random: Random, share: float) -> Found:
     """Bits of what the user's cache folder remembers of images."""
     folder = _enter(place)
@@ -199,6 +228,24 @@ def _asked(command: tuple[object, ...], undisturbed: str, codes: tuple[int, ...]
     if command[0] == "distill":
         shutil.rmtree("runs/mine", ignore_errors=True)
     return found
+
+
+def _made(begun: Path | None, folder: Path, command: tuple[object, ...]) -> tuple[Said, Any]:
+    """What a command says, and the run that it makes in a folder, or goes on with as `begun`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if begun:
+        shutil.copytree(begun, folder)
+    said = call(*command)
+    return said, None if said.code else result_of(folder)
+
+
+def _made_or_refused(
+    made: Callable[[], tuple[Said, Any]], undisturbed: Any, codes: tuple[int, ...]
+) -> str:
+    said, found = made()
+    if said.code:
+        return refused(said, codes)
+    return "" if found == undisturbed else "another result than undisturbed"
 
 
 def _opened(path: Path) -> str:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import stat
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +18,11 @@ from typing import Any
 WRITES = ("pwrite", "write")
 """Calls that can be left half done."""
 
-CALLS = (*WRITES, "fsync", "ftruncate", "replace", "rename", "unlink", "mkdir", "rmdir", "open")
-"""Calls by which a disk is changed; of `open` only where it is for writing."""
+CALLS = (
+    *(*WRITES, "fsync", "ftruncate", "replace", "rename", "link", "unlink", "mkdir", "rmdir"),
+    "open",
+)
+"""Calls by which a disk is changed: `open` where it is for writing, `write` but for pipes."""
 
 FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
@@ -164,7 +168,7 @@ def _watch_calls(notice: Notice) -> None:
 
     def watched(name: str) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            if name != "open" or arguments[1] & FOR_WRITING:
+            if _changes_a_disk(name, arguments):
                 notice(next(numbers), name, lambda: _half(real[name], arguments))
             return real[name](*arguments, **options)
 
@@ -188,6 +192,12 @@ def _watch_calls(notice: Notice) -> None:
     for name in CALLS:
         setattr(os, name, watched(name))
     os.fdopen = fdopen  # type: ignore[assignment]
+
+
+def _changes_a_disk(name: str, arguments: tuple[Any, ...]) -> bool:
+    if name == "write":
+        return not stat.S_ISFIFO(os.fstat(arguments[0]).st_mode)
+    return bool(name != "open" or arguments[1] & FOR_WRITING)
 
 
 def _half(call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

@@ -7,16 +7,13 @@ bytes of an undisturbed one.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from benchmarks.faults import story
-from benchmarks.faults.calling import call
 from benchmarks.faults.children import (
     WRITES,
     Case,
@@ -25,129 +22,11 @@ from benchmarks.faults.children import (
     killed_at,
     outcomes,
 )
-from benchmarks.faults.story import DISTILL, EXPORT, TEACH, Place, datasets, listed, ok, result_of
-
-Step = Callable[[], object]
+from benchmarks.faults.scenarios import Scenario, Step, exports, scenarios
+from benchmarks.faults.story import Place
 
 KILLS = 12
 """At random moments, of each command."""
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A command that is killed."""
-
-    name: str
-    begin: Step
-    """Makes the current folder, a copy of the story, what the command finds."""
-    work: Step
-    """The command."""
-    go_on: Step
-    """What a user does next; checks what is there before."""
-    result: Callable[[], Any]
-    """What all came to."""
-
-
-def nothing() -> None:
-    """For a command that finds the story as it is."""
-
-
-def _training(name: str, command: tuple[object, ...], begin: Step = nothing) -> Scenario:
-    """A training called `mine`, which is resumed where there is such a run."""
-
-    def work() -> None:
-        if Path("runs/mine").exists():
-            ok(call(command[0], "--resume", "mine"))
-        else:
-            ok(call(*command, "--name", "mine"))
-
-    def go_on() -> None:
-        status = listed(Path.cwd()).get("mine")
-        if status is None and Path("runs/mine").exists():
-            raise AssertionError("a folder that is no run has taken the name")
-        work()
-
-    return Scenario(name, begin, work, go_on, lambda: result_of(Path("runs/mine")))
-
-
-def _interrupted() -> None:
-    """A training that was killed in the middle."""
-    assert killed_at(50, lambda: call(*TEACH, "--name", "mine"))
-
-
-def _rebalancing(strategy: str) -> Scenario:
-    command = ("rebalance", "teacher", "--strategy", strategy, "--name", "mine", "--device", "cpu")
-
-    def go_on() -> None:
-        status = listed(Path.cwd()).get("mine")
-        if status not in (None, "done"):
-            raise AssertionError(f"a rebalance is {status}")
-        if status is None:
-            ok(call(*command))
-
-    return Scenario(
-        f"rebalance --strategy {strategy}",
-        nothing,
-        lambda: ok(call(*command)),
-        go_on,
-        lambda: result_of(Path("runs/mine")),
-    )
-
-
-def _export() -> Scenario:
-    def go_on() -> None:
-        if Path("mine.h5").exists():
-            ok(call("cache", "verify", "mine.h5"))
-        ok(call(*EXPORT))
-
-    return Scenario("export-logits", nothing, lambda: ok(call(*EXPORT)), go_on, _exported)
-
-
-def _replacement() -> Scenario:
-    seeded = (*EXPORT, "--view-seed", 5, "--force")
-    old: dict[str, bytes] = {}
-
-    def begin() -> None:
-        ok(call(*EXPORT))
-        old.update(datasets(Path("mine.h5")))
-
-    def go_on() -> None:
-        ok(call("cache", "verify", "mine.h5"))
-        before = datasets(Path("mine.h5"))
-        ok(call(*seeded))
-        if before not in (old, datasets(Path("mine.h5"))):
-            raise AssertionError("neither the old cache nor the new one")
-
-    return Scenario("export-logits --force", begin, lambda: ok(call(*seeded)), go_on, _exported)
-
-
-def _exported() -> Any:
-    ok(call("cache", "verify", "mine.h5"))
-    left = sorted(path.name for path in Path.cwd().iterdir() if "mine.h5" in path.name)
-    return datasets(Path("mine.h5")), [name for name in left if not name.endswith(".lock")]
-
-
-def _evaluation() -> Scenario:
-    """The first look at images: they are decoded and hashed into the user's cache folder."""
-
-    def work() -> str:
-        return ok(call("eval", "teacher", "student", "--json", "--device", "cpu")).out
-
-    return Scenario("eval", lambda: shutil.rmtree("decoded"), work, nothing, work)
-
-
-def scenarios() -> list[Scenario]:
-    """Every command that writes."""
-    return [
-        _training("teach", TEACH),
-        _training("teach --resume", TEACH, _interrupted),
-        _training("distill", DISTILL),
-        _rebalancing("tau-norm"),
-        _rebalancing("crt"),
-        _export(),
-        _replacement(),
-        _evaluation(),
-    ]
 
 
 def at_every_call(
@@ -168,8 +47,8 @@ def at_every_call(
 
 
 def of_exports(place: Place, random: Random, share: float) -> Iterator[tuple[str, str]]:
-    """The same for `export-logits` alone, with and without `--force`."""
-    yield from at_every_call(place, random, share, [_export(), _replacement()])
+    """The same for `export-logits` alone, whatever it is of, with and without `--force`."""
+    yield from at_every_call(place, random, share, exports())
 
 
 def at_random(place: Place, random: Random, share: float) -> Iterator[tuple[str, str]]:

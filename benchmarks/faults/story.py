@@ -29,6 +29,10 @@ TINY = (
     *("--evaluate-every", 0, "--device", "cpu"),
 )
 TEACH = ("teach", "--data", "images", *TINY)
+FREEZE = (
+    *(*TEACH, "--weights", "runs/teacher/model.safetensors", "--freeze"),
+    *("--feature-views", 2),
+)
 EXPORT = ("export-logits", "teacher", "--views", 2, "--output", "mine.h5", "--device", "cpu")
 DISTILL = ("distill", "--method", "bkd", "--cache", "cache.h5", *TINY)
 
