@@ -123,7 +123,10 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = True) -
     A FIFO is not waited for, and with `follow` off a link is not followed.
     """
     flags |= os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-    descriptor = os.open(path, flags)
+    try:
+        descriptor = os.open(path, flags)
+    except ValueError as error:  # a zero byte, or half a surrogate pair
+        raise FileNotFoundError(errno.ENOENT, "No file can have such a name", str(path)) from error
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)
