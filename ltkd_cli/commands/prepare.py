@@ -199,10 +199,12 @@ def _sources(
     """
     paths = [Path(path) for path in given.get("caches", [])]
     if method.needs and not paths:
+        yield from teacher_caches.warn_of_dates(root)
         paths = [teacher_caches.newest_cache(root)]
         yield Note(f"using the newest cache, {paths[0]}")
     elif kind == "distill" and not method.needs:
         if not paths and "data" not in given.get("data", {}):
+            yield from teacher_caches.warn_of_dates(root)
             newest = teacher_caches.find_newest(root)
             paths = [newest] if newest else []
         for path in paths[:1]:
