@@ -177,7 +177,6 @@ def _check(kind: str, given: dict[str, Any], method: type[Method]) -> None:
     if len({Path(path).resolve() for path in caches}) < len(caches):
         raise UsageError("The same --cache is given twice.", "name each cache once")
     _check_choice("--augment", given.get("augment", "none"), AUGMENTATIONS)
-    _check_choice("--resident", given.get("resident", "auto"), RESIDENT)
     _check_choice("--classes", given.get("classes", "all"), ("all", *GROUP_NAMES, *GROUP_ALIASES))
 
 
@@ -220,6 +219,7 @@ def _open(
     progress: Progress | None,
 ) -> Prepared:
     """All that the settings name, checked; `caches` are those that teach, opened."""
+    _check_choice("--resident", settings.resident, RESIDENT)
     if distributed.size() > 1:
         _check_shared(settings, method)
     device = devices.open_device(settings.device)

@@ -18,16 +18,21 @@ from .settings import Settings, moved
 
 
 def in_place(
-    run: Run, settings: Settings, place: dict[str, Any], caches: Sequence[Path] | None
+    run: Run,
+    settings: Settings,
+    place: dict[str, Any],
+    caches: Sequence[Path] | None,
+    machine: dict[str, Any],
 ) -> Settings:
-    """The settings with images and caches where they lie now."""
+    """The settings with images and caches where they lie now, and what `machine` has of others."""
     if caches and len(caches) != len(settings.caches):
         learns = f"learns from {len(settings.caches)}" if settings.caches else "learns from none"
         raise UsageError(
             f"{run.name} {learns}, and --cache names {len(caches)}.", run.resume_command
         )
     moved_caches = tuple(str(path) for path in caches or settings.caches)
-    return dataclasses.replace(settings, data=moved(settings.data, place), caches=moved_caches)
+    data = moved(settings.data, place)
+    return dataclasses.replace(settings, data=data, caches=moved_caches, **machine)
 
 
 def require_caches(run: Run, settings: Settings) -> None:

@@ -114,7 +114,12 @@ class Run:
         """
         if self.kind == "rebalance":
             return self.anew(remark=f"for a new run; nothing needs {self.name}")
-        return command(self.kind, "--resume", self.path, processes=self.processes)
+        return self.resuming()
+
+    def resuming(self, *more: str, remark: str = "") -> Command:
+        """The command that goes on with the training, with such options as `--resume` allows."""
+        resume = (self.kind, "--resume", self.path)
+        return command(*resume, *more, remark=remark, processes=self.processes)
 
     def anew(self, *more: str | Path, remark: str = "for a new run") -> Command:
         """The command that trains a run of the same settings, but for `more`, beside this one."""
