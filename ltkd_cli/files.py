@@ -1,4 +1,10 @@
-"""Files that are whole or not there: atomic writes, locks, checksums, free space."""
+"""Files that are whole or not there: atomic writes, locks, checksums, free space.
+
+There are two kinds of locks, since neither can stand for the other. `folder_locked` is on the
+folder of a run itself: it leaves no file, also where none can be written, and has a shared mode,
+for both of which filelock has no way. `locked`, by filelock, is on a file beside one cache of
+possibly several in a folder, and names the process that holds it.
+"""
 
 from __future__ import annotations
 
