@@ -242,6 +242,11 @@ def test_an_odd_run_is_not_shown_but_named(ltkd, old, fields):
         assert refused(ltkd("runs", "show", "old", *more), 1, "runs/old/run.json")
 
 
+def test_a_run_with_other_parents_than_its_settings_name_does_not_go_on(ltkd, old):
+    change(old, status="interrupted", parents=[PARENT])
+    assert refused(ltkd("teach", "--resume", "old"), 1, "runs/old/run.json")
+
+
 def test_a_parent_at_a_path_that_no_file_can_have_is_not_found(ltkd, old):
     for path in ("none\0/x.h5", "\ud800/x.h5"):
         change(old, parents=[{**PARENT, "path": path, "teacher_run": path}])
