@@ -205,6 +205,8 @@ class RebalancingBegins:
     train_images: int
     retraining: Retraining | None
     """None for an adjustment."""
+    chosen: tuple[str, ...]
+    """What is chosen on the validation images: `strength`, `temperature`, or nothing."""
 
 
 @dataclass(frozen=True)

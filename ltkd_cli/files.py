@@ -1,4 +1,10 @@
-"""Files that are whole or not there: atomic writes, locks, checksums, free space."""
+"""Files that are whole or not there: atomic writes, locks, checksums, free space.
+
+There are two kinds of locks, since neither can stand for the other. `folder_locked` is on the
+folder of a run itself: it leaves no file, also where none can be written, and has a shared mode,
+for both of which filelock has no way. `locked`, by filelock, is on a file beside one cache of
+possibly several in a folder, and names the process that holds it.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +129,10 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = True) -
     A FIFO is not waited for, and with `follow` off a link is not followed.
     """
     flags |= os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-    descriptor = os.open(path, flags)
+    try:
+        descriptor = os.open(path, flags)
+    except ValueError as error:  # a zero byte, or half a surrogate pair
+        raise FileNotFoundError(errno.ENOENT, "No file can have such a name", str(path)) from error
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)

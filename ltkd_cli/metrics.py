@@ -217,7 +217,7 @@ def write_per_class(path: Path, scores: Scores) -> None:
 
 def _check(logits: Tensor, labels: Tensor, classes: int) -> None:
     if not len(labels):
-        raise DataError("There are no test images to score on.", command("data", "SPEC"))
+        raise DataError("There are no test images to score on.", "a --test-list with images")
     largest = int(labels.max())
     if logits.shape[1] != classes or largest >= classes:
         raise DataMismatch(

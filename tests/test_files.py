@@ -75,6 +75,12 @@ def test_a_fifo_is_refused_and_not_waited_for(path):
         files.sha256_of(path)
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_a_name_that_no_file_can_have_is_that_of_none(tmp_path, name):
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / name)
+
+
 def test_a_folder_is_not_a_regular_file(tmp_path):
     with pytest.raises(OSError, match="Not a regular file"):
         open_regular(tmp_path)

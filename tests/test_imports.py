@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "ltkd_cli"
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "ltkd_cli"
 
 LAYERS = [
     {"errors", "rng", "files", "splits", "outputs", "__init__"},
@@ -37,19 +38,24 @@ def layer_of(name):
 
 
 def imports(path):
-    """(top-level module, names) of every import in a file; ours as their part of the package."""
-    inside = path.relative_to(PACKAGE).with_suffix("").parts
-    for node in ast.walk(ast.parse(path.read_text())):
+    """(`ltkd` or nothing, top-level module) of every import in a file of the package."""
+    return imported(path.read_text(), [PACKAGE.name, *path.relative_to(PACKAGE).parts[:-1]])
+
+
+def imported(text, folders=()):
+    """The same of the text of a file in those folders; of ours the part of the package."""
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            yield from (("", alias.name.split(".")[0]) for alias in node.names)
+            found = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            if not node.level:
-                yield "", (node.module or "").split(".")[0]
-                continue
-            base = inside[: len(inside) - node.level]
-            full = [*base, *(node.module or "").split(".")] if node.module else list(base)
-            parts = [full[0]] if full else [alias.name for alias in node.names]
-            yield from (("ltkd", part) for part in parts)
+            base = folders[: len(folders) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found = [f"{module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in found:
+            first, *rest = name.split(".")
+            yield ("ltkd", [*rest, "__init__"][0]) if first == PACKAGE.name else ("", first)
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -72,3 +78,25 @@ def test_each_foreign_library_has_one_place(path):
     for origin, part in imports(path):
         if not origin and part in THIRD_PARTY:
             assert part_of(path) in THIRD_PARTY[part], f"{path} imports {part}"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("from ..console.terminal import note", "console"),
+        ("from .. import console", "console"),
+        ("from . import recipe", "training"),
+        ("import ltkd_cli.console.terminal", "console"),
+        ("from ltkd_cli.console import note", "console"),
+        ("from ltkd_cli import console", "console"),
+        ("import ltkd_cli", "__init__"),
+    ],
+)
+def test_an_import_is_known_however_it_is_written(text, part):
+    assert list(imported(text, [PACKAGE.name, "training"])) == [("ltkd", part)]
+    assert list(imported("import typer.core")) == [("", "typer")]
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: path.name)
+def test_what_tests_share_is_not_imported_from_a_test(path):
+    assert not [part for _, part in imported(path.read_text()) if part.startswith("test_")]

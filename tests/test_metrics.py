@@ -254,8 +254,9 @@ def test_logits_that_are_not_finite_are_refused(value):
 
 
 def test_an_empty_test_set_is_refused():
-    with pytest.raises(DataError, match="no test images"):
+    with pytest.raises(DataError, match="no test images") as caught:
         scored(torch.zeros(0, 6), torch.zeros(0, dtype=torch.int64))
+    assert "--test-list" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(("width", "label"), [(7, 0), (5, 0), (6, 6)])

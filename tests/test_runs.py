@@ -54,8 +54,21 @@ def test_a_file_that_is_no_record_is_named_and_does_not_hide_the_others(tmp_path
     assert caught.value.hint
     found, odd = runs.survey(tmp_path)
     assert [run.name for run in found] == [good.name]
-    assert [str(error) for error in odd] == [str(caught.value)]
+    assert {name: str(error) for name, error in odd.items()} == {bad.name: str(caught.value)}
 
+
+CACHE = {
+    "kind": "cache",
+    "path": "x.h5",
+    "crc_sha256": "3" * 64,
+    "teacher_sha256": "4" * 64,
+    "teacher_method": "ce",
+    "teacher_model": "resnet8",
+    "views_per_image": 4,
+}
+"""A parent as version 0.1 has recorded it."""
+
+STAGE = {"how": "tau-norm", "options": {"strength": None, "validation": None, "views": 8}}
 
 FIELDS = [
     {"format": "1"},
@@ -72,6 +85,9 @@ FIELDS = [
     {"settings": []},
     {"settings": {}},
     {"settings": {"method": None}},
+    *({"settings": {"method": "ce", name: "x"}} for name in ("data", "recipe", "options")),
+    {"settings": {"method": "ce", "caches": [None]}},
+    {"settings": {"method": "ce", "processes": "2"}},
     {"data": None},
     {"data": {**KNOWN["data"], "class_counts": [-1, 1]}},
     {"data": {**KNOWN["data"], "class_names": ["0"]}},
@@ -79,6 +95,12 @@ FIELDS = [
     {"parents": None},
     {"parents": [{}]},
     {"parents": [{"kind": "cache", "path": "x.h5"}]},
+    *(
+        {"parents": [{**CACHE, name: "x"}]}
+        for name in ("teacher_weights", "teacher_outputs", "teacher_runs", "teacher_setting")
+    ),
+    {"parents": [{**CACHE, "teacher_weights": {"source": "x.pth"}}]},
+    {"parents": [{**CACHE, "view_policy": 1}]},
     {"seconds": None},
     {"seconds": "12"},
     {"seconds": -1},
@@ -87,6 +109,8 @@ FIELDS = [
     {"threads": True},
     {"sequence": 0},
     {"rebalanced": [{"how": "crt"}]},
+    {"rebalanced": [{**STAGE, "strength": "1"}]},
+    {"rebalanced": [{**STAGE, "temperature": None}]},
     {"scores": None},
     {"scores": {**SCORES, "tail": None}},
     {"scores": {**SCORES, "tail": {**SCORES["tail"], "accuracy": 54}}},
@@ -108,6 +132,11 @@ def test_a_field_that_is_missing_or_odd_is_named_and_does_not_hide_the_others(tm
     found, odd = runs.survey(tmp_path)
     assert ([run.name for run in found], len(odd)) == ([good.name], 1)
     assert runs.newest(tmp_path).name == good.name
+
+
+def test_what_version_0_1_did_not_record_is_not_missed(tmp_path):
+    run = create(tmp_path, **{**DONE, "parents": [CACHE], "rebalanced": [STAGE]})
+    assert runs.read(run.path).record["parents"] == [CACHE]
 
 
 def test_fields_of_a_later_version_are_kept(tmp_path):
@@ -311,7 +340,8 @@ def test_a_folder_with_a_name_that_a_terminal_would_obey_is_no_run(tmp_path):
     bad.path.rename(tmp_path / "0002-\x1b]0;mine\x07")
     found, odd = runs.survey(tmp_path)
     assert ([run.name for run in found], len(odd)) == ([good.name], 1)
-    assert "\x1b" not in odd[0].problem
+    (error,) = odd.values()
+    assert "\x1b" not in error.problem
 
 
 def test_a_dangling_link_takes_its_name(tmp_path):
@@ -334,15 +364,17 @@ def test_a_clock_that_was_wrong_once_spoils_no_order(tmp_path):
 def test_a_date_in_the_future_is_told(tmp_path):
     run = create(tmp_path, **DONE)
     rewrite(run, created=LATER)
-    found, odd = runs.survey(tmp_path)
-    assert [each.name for each in found] == [run.name]
-    assert [run.name in error.problem and "2099" in error.problem for error in odd] == [True]
+    (found,), odd = runs.survey(tmp_path)
+    assert (found.name, odd) == (run.name, {})
+    (warning,) = found.warnings
+    assert run.name in warning
+    assert "2099" in warning
 
 
 def test_clocks_of_two_machines_may_differ_a_little(tmp_path):
     soon = (datetime.now(UTC) + timedelta(seconds=30)).isoformat()
     rewrite(create(tmp_path, **DONE), created=soon)
-    assert runs.survey(tmp_path)[1] == []
+    assert runs.all_runs(tmp_path)[0].warnings == ()
 
 
 def test_a_run_of_version_0_1_from_the_future_is_not_the_newest_of_them(tmp_path):
@@ -400,7 +432,7 @@ def test_killed_at_any_moment_the_folder_is_whole_or_not_there(tmp_path, moment)
     code = made_by(KILLED_WHILE_MAKING, tmp_path, moment)
     assert code == (0 if moment == "0" else -signal.SIGKILL)
     found, odd = runs.survey(tmp_path)
-    assert odd == []
+    assert odd == {}
     if not found:
         found = [create(tmp_path, name="mine")]
     assert [run.name for run in found] == ["mine"]
@@ -412,7 +444,7 @@ def test_killed_at_any_moment_the_folder_is_whole_or_not_there(tmp_path, moment)
 def test_what_is_being_made_is_neither_listed_nor_removed(tmp_path):
     with runs.creating(tmp_path, "rebalance", "crt", {"method": "ce"}) as run:
         run.per_class.write_text("index\n")
-        assert runs.survey(tmp_path) == ([], [])
+        assert runs.survey(tmp_path) == ([], {})
         other = create(tmp_path)
         assert run.per_class.exists()
         run.update(**KNOWN, **DONE)

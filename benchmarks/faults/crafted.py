@@ -140,7 +140,12 @@ def _records(folder: Path) -> tuple[st.SearchStrategy[Any], Check]:
         said = call("runs")
         if said.code or "teacher" not in said.out:
             return f"other runs are not listed: {said.err[-200:]}"
-        return _all(("eval", "student"), ("distill", "--resume", "student"))
+        return _all(
+            ("runs", "show", "student"),
+            ("runs", "show", "student", "--json"),
+            ("eval", "student"),
+            ("distill", "--resume", "student"),
+        )
 
     return _changes(json.loads(file.read_text())), check
 

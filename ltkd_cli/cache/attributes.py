@@ -83,6 +83,7 @@ class Attributes(_Attributes, total=False):
     teacher_outputs: dict[str, str]
     teacher_files: dict[str, str]
     teacher_recipe: dict[str, Any]
+    teacher_setting: dict[str, Any] | None
     teacher_scores: dict[str, Score | float | None]
     test_split: str
     autocast: str | None

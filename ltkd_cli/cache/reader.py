@@ -286,9 +286,11 @@ def _unfinished(path: Path) -> CacheError:
 
 
 def _export_again(path: Path) -> Hint:
-    """The command that goes on with an unfinished cache."""
+    """The command that goes on with an unfinished cache, or replaces one of the finished name."""
+    more = ("--force",) if os.path.lexists(path) else ()
+    begun = partial_of(path) if os.path.lexists(partial_of(path)) else path
     try:
-        begun = container.read(partial_of(path), unfinished=True)
+        found = container.read(begun, unfinished=True)
     except CacheError:
-        return export_unread(path)
-    return export_again(path, begun.attributes, begun.layout)
+        return export_unread(path, *more)
+    return export_again(path, found.attributes, found.layout, *more)

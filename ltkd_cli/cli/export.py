@@ -187,6 +187,8 @@ def _open(path: Path | None, runs: Path) -> Cache:
     from ..commands import caches
 
     if path is None:
+        for warned in caches.warn_of_dates(runs):
+            console.warn(warned.text, warned.hint)
         path = caches.newest_cache(runs)
         console.note(f"using the newest cache, {path}")
     opened = Cache.open(path)

@@ -60,7 +60,8 @@ Resume = Annotated[
     str | None,
     typer.Option(
         help="Continue this run: number, name or path, or `last` for the newest unfinished one. "
-        "Its settings are kept; if its images have moved, add --data.",
+        "Its settings are kept, but for --device and --resident; if its images have moved, add "
+        "--data.",
         metavar="RUN",
     ),
 ]

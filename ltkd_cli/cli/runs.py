@@ -41,7 +41,7 @@ def list_runs(
     """List all runs with their scores; the same as `ltkd runs`."""
     from .. import console
     from .. import runs as run_folders
-    from ..console.runs import print_runs
+    from ..console.runs import print_runs, runs_document, warn_of_runs
 
     if folder is not None:
         runs = folder
@@ -49,16 +49,10 @@ def list_runs(
             raise RunError(f"There is no folder {folder}.", command("runs", "--help"))
     found, odd = run_folders.survey(runs)
     if as_json:
-        console.document([{**run.record, "name": run.name, "status": run.status} for run in found])
+        console.document(runs_document(found, odd))
     else:
         print_runs(found, runs)
-    if old := sum(bool(run.warnings) for run in found):
-        console.warn(
-            f"Runs of version 0.1, without a checksum: {old:,}. Damage to their scores would go "
-            "unnoticed."
-        )
-    for error in odd:
-        console.warn(error.problem, error.hint)
+    warn_of_runs(found, odd)
 
 
 @runs.command(cls=Command)
@@ -89,3 +83,5 @@ def show(
         console.document(run_document(details))
     else:
         print_details(details)
+    for warning in shown.warnings:
+        console.warn(warning)

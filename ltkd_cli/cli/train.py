@@ -13,13 +13,18 @@ from ..commands.settings import Watch
 from ..errors import UsageError, command
 from . import options
 
+OF_MACHINE = ("device", "resident")
+"""Settings that a run may change on the way, since they are no part of its identity."""
+
 WITH_RESUME = frozenset(
     [
         *("resume", "runs", "log_every", "tensorboard", "profile"),
-        *("data", "root", "test_list", "store", "caches"),
+        *("data", "root", "test_list", "store", "caches", *OF_MACHINE),
     ]
 )
-"""Parameters that --resume allows: what to watch, and where images and caches lie now."""
+"""Parameters that --resume allows: what to watch, where images and caches lie now, and where
+the training computes and keeps them.
+"""
 
 
 @options.with_settings(
@@ -151,6 +156,7 @@ def _resume(
 ) -> None:
     _refuse_other_settings(context, which)
     place, caches = given["data"], given.get("caches")
+    machine = {name: given[name] for name in OF_MACHINE if _is_typed(context, name)}
     _quiet_profiler()
     from .. import console
     from .. import runs as run_folders
@@ -166,7 +172,7 @@ def _resume(
         console.note(f"{run.name} is finished; there is nothing to resume.")
     else:
         run = console.follow(
-            training.resume(run, console.decoding, watch, place, caches), log_every
+            training.resume(run, console.decoding, watch, place, caches, machine), log_every
         )
     print_run(run)
     print_next([run])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypedDict
 
 import numpy as np
@@ -22,6 +24,7 @@ from ..methods.contract import Method, Teacher
 from ..methods.finding import find, name_of
 from ..records import Invalid, checked, parse_json
 from ..runs import Run
+from ..runs.folder import TOLERANCE
 from ..runs.record import AccuracyRecord, GroupsRecord
 from ..splits import SPLITS
 from ..views.policy import POLICIES, VIEW_VERSION, Policy
@@ -96,13 +99,31 @@ def newest_cache(root: Path) -> Path:
 
 
 def find_newest(root: Path) -> Path | None:
-    """The same, or None where there is none."""
-    found = []
+    """The same, or None where there is none. Those dated in the future count as oldest."""
+    found = [(not _is_ahead(seconds), seconds, path) for seconds, path in _dated(root)]
+    return max(found)[2] if found else None
+
+
+def warn_of_dates(root: Path) -> Iterator[Warned]:
+    """A warning for each cache below `root` whose date lies in the future."""
+    for seconds, path in sorted(_dated(root)):
+        if _is_ahead(seconds):
+            yield Warned(
+                f"{path} is dated in the future, so it counts as older than all other caches.",
+                f"touch -- {quote(str(path))}",
+            )
+
+
+def _dated(root: Path) -> Iterator[tuple[float, Path]]:
+    """When each cache below `root` was last written, in seconds of the epoch."""
     for path in root.glob("*/*.h5"):
         with suppress(OSError):  # a link may lead nowhere, and a file may be gone by now
             if path.is_file():
-                found.append((path.stat().st_mtime, path))
-    return max(found)[1] if found else None
+                yield path.stat().st_mtime, path
+
+
+def _is_ahead(seconds: float) -> bool:
+    return seconds > time.time() + TOLERANCE.total_seconds()
 
 
 def data_spec_of(cache: Cache) -> DataSpec:

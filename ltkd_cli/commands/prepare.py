@@ -179,7 +179,6 @@ def _check(kind: str, given: dict[str, Any], method: type[Method]) -> None:
     if len({Path(path).resolve() for path in caches}) < len(caches):
         raise UsageError("The same --cache is given twice.", "name each cache once")
     _check_choice("--augment", given.get("augment", "none"), AUGMENTATIONS)
-    _check_choice("--resident", given.get("resident", "auto"), RESIDENT)
     _check_choice("--classes", given.get("classes", "all"), ("all", *GROUP_NAMES, *GROUP_ALIASES))
 
 
@@ -201,10 +200,12 @@ def _sources(
     """
     paths = [Path(path) for path in given.get("caches", [])]
     if method.needs and not paths:
+        yield from teacher_caches.warn_of_dates(root)
         paths = [teacher_caches.newest_cache(root)]
         yield Note(f"using the newest cache, {paths[0]}")
     elif kind == "distill" and not method.needs:
         if not paths and "data" not in given.get("data", {}):
+            yield from teacher_caches.warn_of_dates(root)
             newest = teacher_caches.find_newest(root)
             paths = [newest] if newest else []
         for path in paths[:1]:
@@ -220,6 +221,7 @@ def _open(
     progress: Progress | None,
 ) -> Prepared:
     """All that the settings name, checked; `caches` are those that teach, opened."""
+    _check_choice("--resident", settings.resident, RESIDENT)
     if distributed.size() > 1:
         _check_shared(settings, method)
     device = devices.open_device(settings.device)

@@ -27,7 +27,7 @@ from ..rebalancing.posthoc import (
     validation_rows,
 )
 from ..rebalancing.recipes import PRESETS, Retraining, default_preset, resolve
-from ..rebalancing.strategies import NewHead, adjust_head, correct_of, retrain_head
+from ..rebalancing.strategies import NewHead, adjust_head, chosen_by, correct_of, retrain_head
 from ..runs import Run
 from ..splits import SPLITS
 from ..training.features import FeatureSource
@@ -56,7 +56,7 @@ class _Opened:
 
     @property
     def seed(self) -> int:
-        return int(self.run.settings["seed"])
+        return int(self.run.settings.get("seed", 0))
 
     def features(
         self, images: ImageSet, rows: Tensor, views: int
@@ -263,6 +263,7 @@ def _introduction(
         views=validation.views,
         train_images=len(opened.data.train.labels),
         retraining=None if how is None else _as_event(how),
+        chosen=chosen_by(asked.strategy, asked.strength),
     )
 
 

@@ -79,11 +79,13 @@ def resume(
     watch: Watch | None = None,
     place: dict[str, Any] | None = None,
     caches: Sequence[Path] | None = None,
+    machine: dict[str, str] | None = None,
 ) -> Generator[Event, None, Run]:
     """Continues an unfinished run from its last state, or from the start where it has none.
 
     `place` has fields of a DataSpec that say where its images lie now, and `caches` are its
-    teachers' where they have moved, in their order.
+    teachers' where they have moved, in their order. `machine` has the `device` and the `resident`
+    of this part of the training, where they are not those that it began with.
 
     From here on this process has as many CPU threads as the run began with: sums in another
     order would end in other weights. DataMismatch where images are not what they were, and
@@ -108,7 +110,7 @@ def resume(
             run.anew(),
         )
     torch.set_num_threads(run.record.get("threads", torch.get_num_threads()))
-    settings = in_place(run, settings, place or {}, caches)
+    settings = in_place(run, settings, place or {}, caches, machine or {})
     require_caches(run, settings)
     prepared = reopen(settings, progress)
     check_unchanged(run, prepared)
@@ -123,7 +125,7 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
             return runs.read(run.path)
         recipe, kept, batch = prepared.settings.recipe, 0, 0
         try:
-            run.update(status="running")
+            run.update(status="running", environment=environment(prepared.device))
             training = begin(prepared.network, prepared.method, recipe, prepared.device)
             if prepared.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(prepared.device)
@@ -152,7 +154,8 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
         except torch.OutOfMemoryError:
             run.update(status="failed")
             peak = torch.cuda.max_memory_allocated(prepared.device)
-            raise residency.out_of_memory(run.name, kept, peak, batch, recipe.accumulate) from None
+            step = batch, recipe.accumulate, prepared.settings.precision
+            raise residency.out_of_memory(run, kept, peak, *step) from None
         except OSError as error:
             if not _is_about(run, error):
                 raise

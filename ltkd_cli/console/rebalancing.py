@@ -13,11 +13,12 @@ def begins(event: RebalancingBegins) -> None:
         terminal.note(f"{name}: {event.strategy} on {_training(event, event.retraining)}")
     if event.held_out:
         terminal.note(f"{name}: validated on {images} images that were held out")
-    elif event.retraining is None:
+    elif event.chosen:
         terminal.warn(
-            f"{name} held no images out, so {event.strategy} is chosen on {images} of its training "
-            f"images, {event.views} views each; it knows them, so the choice and the validation "
-            "accuracy are optimistic. Training with --validation 20 holds some out."
+            f"{name} held no images out, so the {' and the '.join(event.chosen)} of "
+            f"{event.strategy} {'is' if len(event.chosen) == 1 else 'are'} chosen on {images} of "
+            f"its training images, {event.views} views each; it knows them, so the choice and the "
+            "validation accuracy are optimistic. Training with --validation 20 holds some out."
         )
     else:
         terminal.note(

@@ -52,6 +52,7 @@ def run_document(details: Details) -> dict[str, Any]:
         "name": run.name,
         "path": str(run.path),
         "status": run.status,
+        "warnings": list(run.warnings),
         "ancestors": [dataclasses.asdict(each) for each in details.ancestors],
         "files": {each.name: each.size for each in details.files},
         "repeat": details.repeat and str(details.repeat),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import runs
-from ..errors import command
+from ..errors import RunError, command
 from ..runs import Run
 from ..splits import SPLITS
 from . import terminal
@@ -45,6 +45,43 @@ def print_runs(found: Iterable[Run], root: Path) -> None:
         return
     terminal.table(("run", "images", *SPLITS, "time"), rows, words=2)
     terminal.note("all, head, medium and tail: test accuracy in percent")
+
+
+def runs_document(found: Iterable[Run], odd: Mapping[str, RunError]) -> list[dict[str, Any]]:
+    """The same for programs, with the warnings on each run; unreadable ones follow at the end."""
+    read = [
+        {
+            **run.record,
+            "name": run.name,
+            "status": run.status,
+            "warnings": list(run.warnings),
+        }
+        for run in found
+    ]
+    unreadable = [
+        {
+            "name": name,
+            "status": "unreadable",
+            "warnings": [error.problem],
+            "hint": str(error.hint),
+        }
+        for name, error in odd.items()
+    ]
+    return read + unreadable
+
+
+def warn_of_runs(found: Sequence[Run], odd: Mapping[str, RunError]) -> None:
+    """What a person should know of the runs that are listed, and of those that cannot be."""
+    if old := sum(not run.has_checksum for run in found):
+        terminal.warn(
+            f"Runs of version 0.1, without a checksum: {old:,}. Damage to their scores would go "
+            "unnoticed."
+        )
+    for error in odd.values():
+        terminal.warn(error.problem, error.hint)
+    for run in found:
+        if run.misdated:
+            terminal.warn(run.misdated, "date")
 
 
 def _reached(scores: dict[str, Any]) -> str:

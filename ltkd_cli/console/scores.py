@@ -79,10 +79,11 @@ def print_scores(found: Evaluation, splits: tuple[str, ...]) -> None:
 
 def scores_document(found: Evaluation, splits: tuple[str, ...]) -> dict[str, Any]:
     """The same for programs, with all warnings; shares in [0, 1]."""
+    settings = by_setting(found.scored)
     return {
         "results": [_result(one, splits) for one in found.scored],
-        "settings": [_setting(group, splits) for group in by_setting(found.scored)],
-        "warnings": found.warnings,
+        "settings": [_setting(group, splits) for group in settings],
+        "warnings": [*found.warnings, *_lookalikes(settings)],
     }
 
 

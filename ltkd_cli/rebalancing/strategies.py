@@ -67,6 +67,12 @@ def adjust_head(
     return _logit_adjust(head, validation, class_counts, strength)
 
 
+def chosen_by(strategy: str, strength: float | None) -> tuple[str, ...]:
+    """What the strategy chooses on the validation images; nothing for a re-training."""
+    open_strength = ("strength",) if strategy in ADJUSTED and strength is None else ()
+    return (*open_strength, "temperature") if strategy == "logit-adjust" else open_strength
+
+
 def retrain_head(
     strategy: str,
     head: Head,

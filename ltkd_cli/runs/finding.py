@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from shlex import quote
 
 from ..errors import RunError, command
 from .folder import RECORD, WEIGHTS, Run, read
-
-TOLERANCE = timedelta(minutes=5)
-"""By which clocks of machines that share a folder may differ."""
 
 
 def all_runs(root: Path) -> list[Run]:
@@ -19,23 +16,20 @@ def all_runs(root: Path) -> list[Run]:
     return survey(root)[0]
 
 
-def survey(root: Path) -> tuple[list[Run], list[RunError]]:
-    """The runs below `root`, in the order in which they began, and what is odd about others.
+def survey(root: Path) -> tuple[list[Run], dict[str, RunError]]:
+    """The runs below `root`, in the order in which they began; by folder, why others are unread.
 
     The order is the `sequence` in run.json, one more than that of any run before, so that a
     clock that went wrong once spoils nothing. Runs of version 0.1 have none: they come first,
     by their dates, of which those in the future are not believed and count as oldest.
     """
-    found, odd = [], []
+    found, odd = [], {}
     for folder in _folders(root):
         try:
             found.append(read(folder))
         except RunError as error:
-            odd.append(error)
-    now = datetime.now().astimezone()
-    ahead = [run for run in found if run.created > now + TOLERANCE]
-    odd += [_from_the_future(run) for run in ahead]
-    return sorted(found, key=lambda run: _place(run, now)), odd
+            odd[folder.name] = error
+    return sorted(found, key=_place), odd
 
 
 def find(root: Path, which: str) -> Run:
@@ -94,14 +88,8 @@ def _folders(root: Path) -> list[Path]:
     return [path for path in paths if path.name[0] != "." and os.path.lexists(path / RECORD)]
 
 
-def _place(run: Run, now: datetime) -> tuple[int, bool, datetime, str]:
-    believed = run.created <= now + TOLERANCE
-    return run.record.get("sequence", 0), believed, run.created, run.name
-
-
-def _from_the_future(run: Run) -> RunError:
-    date = run.created.date().isoformat()
-    return RunError(f"{run.name} is dated {date}, which lies in the future.", "date")
+def _place(run: Run) -> tuple[int, bool, datetime, str]:
+    return run.record.get("sequence", 0), not run.misdated, run.created, run.name
 
 
 def _is_number(which: str) -> bool:

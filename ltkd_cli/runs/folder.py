@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any, TypedDict, cast
@@ -27,6 +27,10 @@ MAX_RECORD = 2**26
 
 SECONDS_OF_STATUS = 1.0
 """For which a process may hold the folder that only asks whether another one does."""
+
+
+TOLERANCE = timedelta(minutes=5)
+"""By which clocks of machines that share a folder may differ."""
 
 
 class _Epoch(TypedDict):
@@ -48,12 +52,23 @@ class Run:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what this folder cannot promise."""
-        if self.record["format"] > 1:
-            return ()
-        return (
+        unsealed = (
             f"{self.path / RECORD} is of version 0.1, without a checksum: damage to its settings "
-            "or scores would go unnoticed.",
+            "or scores would go unnoticed."
         )
+        return tuple(filter(None, ["" if self.has_checksum else unsealed, self.misdated]))
+
+    @property
+    def has_checksum(self) -> bool:
+        """Whether damage to its run.json is noticed; not before version 0.2."""
+        return self.record["format"] > 1
+
+    @property
+    def misdated(self) -> str:
+        """A sentence on a date in the future, beyond what clocks may differ by; else empty."""
+        if self.created <= datetime.now().astimezone() + TOLERANCE:
+            return ""
+        return f"{self.name} is dated {self.created.date().isoformat()}, which lies in the future."
 
     @property
     def kind(self) -> str:
@@ -99,7 +114,12 @@ class Run:
         """
         if self.kind == "rebalance":
             return self.anew(remark=f"for a new run; nothing needs {self.name}")
-        return command(self.kind, "--resume", self.path, processes=self.processes)
+        return self.resuming()
+
+    def resuming(self, *more: str, remark: str = "") -> Command:
+        """The command that goes on with the training, with such options as `--resume` allows."""
+        resume = (self.kind, "--resume", self.path)
+        return command(*resume, *more, remark=remark, processes=self.processes)
 
     def anew(self, *more: str | Path, remark: str = "for a new run") -> Command:
         """The command that trains a run of the same settings, but for `more`, beside this one."""
@@ -112,8 +132,7 @@ class Run:
     @property
     def processes(self) -> int:
         """How many train it together."""
-        recorded = self.settings.get("processes", 1)
-        return recorded if isinstance(recorded, int) else 1
+        return int(self.settings.get("processes", 1))
 
     @property
     def identity(self) -> str:

@@ -91,7 +91,17 @@ class DataRecord(_DataRecord, total=False):
     validation: str | None
 
 
-class CacheParent(TypedDict):
+class _TeacherWeightsRecord(TypedDict):
+    source: str
+    sha256: str
+
+
+class TeacherWeightsRecord(_TeacherWeightsRecord, total=False):
+    mean: str
+    std: str
+
+
+class _CacheParent(TypedDict):
     kind: Literal["cache"]
     path: str
     crc_sha256: str
@@ -99,6 +109,25 @@ class CacheParent(TypedDict):
     teacher_method: str
     teacher_model: str
     views_per_image: Count
+
+
+class CacheParent(_CacheParent, total=False):
+    """A cache that a student learned from; what version 0.1 did not record is optional."""
+
+    fingerprint: str
+    dtype: Literal["float16", "float32", "uint8"]
+    features: bool
+    autocast: str | None
+    policy: dict[str, Any] | None
+    view_policy: str
+    view_seed: int
+    view_version: int | None
+    teacher_run: str
+    teacher_runs: dict[str, str]
+    teacher_outputs: dict[str, str]
+    teacher_files: dict[str, str]
+    teacher_weights: TeacherWeightsRecord | None
+    teacher_setting: dict[str, Any] | None
 
 
 class RunParent(TypedDict):
@@ -114,13 +143,37 @@ class StageOptions(TypedDict):
     views: int
 
 
-class StageRecord(TypedDict):
+class _StageRecord(TypedDict):
     how: str
     options: StageOptions
 
 
-class SettingsRecord(TypedDict):
+class StageRecord(_StageRecord, total=False):
+    """A rebalancing; which of these it has depends on its strategy."""
+
+    strength: float
+    temperature: float
+    recipe: dict[str, Any]
+    views: int
+    validation_images: Count
+    validation_held_out: bool
+
+
+class _SettingsRecord(TypedDict):
     method: str
+
+
+class SettingsRecord(_SettingsRecord, total=False):
+    """What is read without `Settings.of`, which checks all of them."""
+
+    model: str
+    classes: str
+    seed: int
+    processes: int
+    caches: list[str]
+    data: dict[str, Any]
+    recipe: dict[str, Any]
+    options: dict[str, Any]
 
 
 class _Record(TypedDict):

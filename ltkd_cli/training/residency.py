@@ -12,6 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from .. import devices
 from ..errors import LtkdError
 from ..files import in_bytes
+from ..runs import Run
 
 CHOICES = ("auto", "always", "never")
 
@@ -101,26 +102,29 @@ def share_gpu(device: torch.device, processes: int) -> None:
         torch.cuda.set_per_process_memory_fraction(SHARED / processes, device)
 
 
-def out_of_memory(name: str, kept: int, peak: int, batch_size: int, accumulate: int) -> LtkdError:
+def out_of_memory(
+    run: Run, kept: int, peak: int, batch_size: int, accumulate: int, precision: str
+) -> LtkdError:
     """The error for a run that found no memory on its GPU, with the larger cause first.
 
     Of the `peak` bytes that it had at most, `kept` are images and teacher outputs. Before any
     training step, while a frozen backbone computes features, `batch_size` is 0.
     """
+    smaller = run.anew("--precision", "bfloat16") if precision == "float32" else None
     if not batch_size:
         return LtkdError(
-            f"{name} needs more memory than the GPU has: {in_bytes(peak)} for the features of "
+            f"{run.name} needs more memory than the GPU has: {in_bytes(peak)} for the features of "
             "its frozen backbone.",
-            "the same command with --precision bfloat16, or with --device cpu",
+            smaller or run.resuming("--device", "cpu"),
         )
     rest = peak - kept
     problem = (
-        f"{name} needs more memory than the GPU has: it had {in_bytes(kept)} of images and "
+        f"{run.name} needs more memory than the GPU has: it had {in_bytes(kept)} of images and "
         f"teacher outputs there, and {in_bytes(rest)} for batches of {batch_size} images."
     )
     if kept > rest:
-        return LtkdError(problem, "the same command with --resident never")
-    smaller = max(1, batch_size // 2)
-    return LtkdError(
-        problem, f"the same command with --batch-size {smaller} --accumulate {2 * accumulate}"
-    )
+        return LtkdError(problem, run.resuming("--resident", "never"))
+    if batch_size == 1:  # of which there is no half
+        return LtkdError(problem, smaller or "--model with a smaller network")
+    halved = ("--batch-size", str(batch_size // 2), "--accumulate", str(2 * accumulate))
+    return LtkdError(problem, run.anew(*halved))

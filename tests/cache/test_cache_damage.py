@@ -291,8 +291,13 @@ def test_a_renamed_partial_file_is_refused(path):
     with CacheWriter(path, example_layout(), example_attributes()) as writer:
         fill(writer)
     partial_of(path).rename(path)
-    with pytest.raises(CacheError, match="unfinished"):
+    with pytest.raises(CacheError, match="unfinished") as caught:
         Cache.open(path)
+    expected = f"ltkd export-logits 0001-teach --views 3 --policy crop --output {path} --force"
+    assert str(caught.value.hint) == expected
+    with pytest.raises(CacheError, match="exists already"):
+        export(path)
+    assert Cache.open(export(path, replace=True)).layout.rows == example_layout().rows
 
 
 def test_a_cache_that_nobody_touches_is_unchanged(cache):

@@ -1,6 +1,7 @@
 """Caches that do not fit or are not whole: refused before a run folder is made."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -108,6 +109,17 @@ def test_a_cache_of_format_1_is_read_with_a_warning(ltkd, story, cache):
         assert said.code == 0
         assert f"{cache} has format 1" in " ".join(said.err.split())
     assert "format 1" in json.loads(ltkd("cache", "info", "--json").out)["warnings"][0]
+
+
+def test_a_cache_that_is_dated_in_the_future_is_told_and_is_not_the_newest(ltkd, story, cache):
+    ahead = shutil.copy(cache, "runs/0002-distill-bkd-resnet8/ahead.h5")
+    os.utime(ahead, (2**32, 2**32))
+    for command in (("cache", "info"), ("distill", "--method", "ce", *TINY)):
+        said = ltkd(*command)
+        assert (said.code, f"warning: {ahead} " in said.err) == (0, True)
+        assert str(cache) in said.out + said.err
+    cache.unlink()
+    assert ahead in ltkd("cache", "info").err.splitlines()[-1]  # the only one there is
 
 
 def test_training_on_a_damaged_entry_stops_and_names_it(ltkd, story, cache):

@@ -7,6 +7,7 @@ from statistics import mean, stdev
 
 import pytest
 import torch
+from run_examples import edit
 from torch.nn.functional import one_hot
 
 from ltkd_cli import runs
@@ -123,8 +124,9 @@ def test_rows_of_other_images_are_warned_of_though_names_and_counts_are_equal(lt
         said = ltkd("eval", first, "4")
         assert "not about the same images" in said.err
         assert said.out.count("test set of digits-lt, 400 images, fingerprint ") == 2
-        (warning,) = document(ltkd("eval", first, "4", "--json"))["warnings"]
-        assert warning in said.err
+        about_images, *alike = document(ltkd("eval", first, "4", "--json"))["warnings"]
+        assert about_images in said.err
+        assert all(text in said.out for text in alike)
 
 
 def row(name="run", fingerprint=None, scores=None):
@@ -222,6 +224,18 @@ def test_thirds_are_said_to_compare_with_no_paper_s_groups(ltkd, story):
 
 def test_a_repetition_is_said_to_be_one(ltkd, story):
     assert "0002-distill-bkd-resnet8 repeats 0002" in ltkd("eval", "2", "2").out
+    (warning,) = document(ltkd("eval", "2", "2", "--json"))["warnings"]
+    assert "0002-distill-bkd-resnet8 repeats 0002" in warning
+
+
+def test_rows_that_look_alike_are_told_apart_for_programs_too(ltkd, story):
+    edit(
+        story / "runs/0003-distill-bkd-resnet8/run.json",
+        lambda run: run["settings"]["recipe"].update(weight_decay=0.25),
+    )
+    assert "weight_decay" in ltkd("eval", "2", "3").out
+    (warning,) = document(ltkd("eval", "2", "3", "--json"))["warnings"]
+    assert "weight_decay" in warning
 
 
 def test_damaged_weights_are_an_integrity_failure(ltkd, story):

@@ -208,6 +208,17 @@ def test_a_finished_run_has_nothing_to_resume(ltkd, story):
     assert (story / "runs/0001-teach-ce-resnet8/model.safetensors").stat().st_mtime_ns == before
 
 
+def test_a_resumed_run_may_keep_its_data_and_compute_elsewhere(ltkd, story):
+    run = runs.find(Path("runs"), "2")
+    run.update(status="interrupted")
+    machine = ("--resident", "never", "--device", "cpu")
+    assert refused(ltkd("distill", "--resume", "2", "--resident", "x"), 2, "--resident")
+    assert ltkd("distill", "--resume", "2", *machine).code == 0
+    again = runs.find(Path("runs"), "2")
+    assert again.record["weights_sha256"] == run.record["weights_sha256"]
+    assert (again.settings["resident"], again.identity) == ("auto", run.identity)
+
+
 def test_a_diverged_run_is_failed_and_not_the_last_to_resume(ltkd, story):
     said = ltkd("teach", "--model", "resnet8", "--epochs", 2, "--learning-rate", "1e9")
     assert refused(said, 1, "epoch 1", "--learning-rate")

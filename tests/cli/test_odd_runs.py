@@ -214,11 +214,82 @@ def test_no_spoiled_record_gives_more_than_a_sentence(ltkd, old):
     assert len(said.out.splitlines()) - 1 + said.err.count("run.json") >= 300
 
 
+PARENT = {
+    "kind": "cache",
+    "path": "x.h5",
+    "crc_sha256": "",
+    "teacher_sha256": "",
+    "teacher_method": "ce",
+    "teacher_model": "resnet8",
+    "views_per_image": 4,
+}
+STAGE = {"how": "tau-norm", "options": {"strength": None, "validation": None, "views": 8}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"settings": {"method": "ce", "data": "digits-lt"}},
+        {"parents": [{**PARENT, "teacher_weights": "x.pth"}]},
+        {"parents": [{**PARENT, "teacher_outputs": ["x.npy"]}]},
+        {"rebalanced": [{**STAGE, "strength": "1"}]},
+    ],
+    ids=str,
+)
+def test_an_odd_run_is_not_shown_but_named(ltkd, old, fields):
+    change(old, **fields)
+    for more in ((), ("--json",)):
+        assert refused(ltkd("runs", "show", "old", *more), 1, "runs/old/run.json")
+
+
+def test_a_run_with_other_parents_than_its_settings_name_does_not_go_on(ltkd, old):
+    change(old, status="interrupted", parents=[PARENT])
+    assert refused(ltkd("teach", "--resume", "old"), 1, "runs/old/run.json")
+
+
+def test_a_parent_at_a_path_that_no_file_can_have_is_not_found(ltkd, old):
+    for path in ("none\0/x.h5", "\ud800/x.h5"):
+        change(old, parents=[{**PARENT, "path": path, "teacher_run": path}])
+        said = ltkd("runs", "show", "old")
+        assert (said.code, "not found" in said.out) == (0, True)
+
+
+def test_no_spoiled_record_is_shown_with_more_than_a_sentence(ltkd, old):
+    text, random = (old / "run.json").read_text(), Random(1)
+    for _ in range(60):
+        (old / "run.json").write_bytes(spoiled(text, random))
+        said = ltkd("runs", "show", "old")
+        assert said.code == 0 or refused(said, said.code, "runs/old/run.json")
+        assert said.code in (0, 1, 4)
+
+
 def test_a_run_from_the_future_is_told_and_is_listed(ltkd, old):
     change(old, created="2099-01-01T00:00:00+00:00")
     said = ltkd("runs")
     assert (said.code, "old" in said.out) == (0, True)
     assert "old is dated 2099-01-01" in said.err
+
+
+def test_the_list_for_programs_has_every_warning_and_every_unreadable_run(ltkd, old):
+    odd, ahead = (Path(shutil.copytree(old, old.parent / name)) for name in ("odd", "ahead"))
+    change(odd, seconds=None)
+    change(ahead, created="2099-01-01T00:00:00+00:00")
+    entries = {entry["name"]: entry for entry in json.loads(ltkd("runs", "--json").out)}
+    assert {name: entry["status"] for name, entry in entries.items()} == {
+        "old": "done",
+        "ahead": "done",
+        "odd": "unreadable",
+    }
+    assert ["runs/old/run.json" in text for text in entries["old"]["warnings"]] == [True]
+    assert ["2099" in text for text in entries["ahead"]["warnings"]] == [False, True]
+    assert ["runs/odd/run.json" in text for text in entries["odd"]["warnings"]] == [True]
+    assert entries["odd"]["hint"]
+
+
+def test_a_run_without_a_checksum_is_shown_with_a_warning(ltkd, old):
+    assert "runs/old/run.json" in ltkd("runs", "show", "old").err
+    (warning,) = json.loads(ltkd("runs", "show", "old", "--json").out)["warnings"]
+    assert "runs/old/run.json" in warning
 
 
 # what a terminal would obey

@@ -141,6 +141,18 @@ def test_a_choice_on_training_images_is_warned_of(rebalance, capsys):
 
 
 @pytest.mark.parametrize(
+    ("strategy", "chosen"), [("tau-norm", None), ("logit-adjust", "the temperature of")]
+)
+def test_a_strength_that_is_given_is_not_said_to_be_chosen(rebalance, capsys, strategy, chosen):
+    capsys.readouterr()
+    rebalance("seed0", strategy, "--strength", "1")
+    told = capsys.readouterr().err
+    warnings = [line for line in told.splitlines() if line.startswith("warning: seed0 held no")]
+    assert [chosen in line and "strength" not in line for line in warnings] == [True] * bool(chosen)
+    assert ("nothing is chosen" in told) == (chosen is None)
+
+
+@pytest.mark.parametrize(
     ("strategy", "options", "wanted"),
     [
         ("crt", ("--recipe", "bag-of-tricks", "--epochs", "2"), {"batch_size": 128, "epochs": 2}),

@@ -1,8 +1,10 @@
 """A training of ResNet-8 on the embedded digits, on the CPU."""
 
+import numpy as np
 import torch
 
 from ltkd_cli import models
+from ltkd_cli.cache import Cache, CacheWriter, Layout
 from ltkd_cli.methods.contract import Task
 from ltkd_cli.methods.finding import find
 from ltkd_cli.models import ModelSpec
@@ -12,7 +14,30 @@ from ltkd_cli.training.recipe import Recipe
 from ltkd_cli.views.policy import Policy
 
 CPU = torch.device("cpu")
+CLASSES, WIDTH = 10, 4
+"""Of the caches."""
+
 SHORT = Recipe(epochs=3, batch_size=64, learning_rate=0.05, schedule="cosine")
+
+
+def cache_of(path, data, views, dtype="float16"):
+    """A cache with features, of random outputs for so many views of each training image."""
+    train = data.train
+    layout = Layout.even(train.labels.numpy(), CLASSES, views, WIDTH, dtype)
+    attributes = {
+        "fingerprint": train.fingerprint,
+        "class_names": list(train.class_names),
+        "class_counts": train.class_counts(),
+    }
+    generator = np.random.default_rng(0)
+    logits, features = (
+        generator.normal(size=(layout.entries, width)).astype(np.float32)
+        for width in (CLASSES, WIDTH)
+    )
+    with CacheWriter(path, layout, attributes) as writer:
+        writer.write(0, logits, features)
+        writer.finish()
+    return Cache.open(path)
 
 
 def start(data, recipe, network=None, device=CPU):

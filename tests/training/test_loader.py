@@ -3,12 +3,10 @@
 import os
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from small_training import CPU
+from small_training import CLASSES, CPU, WIDTH, cache_of
 
-from ltkd_cli.cache import Cache, CacheWriter, Layout
 from ltkd_cli.errors import CacheDamaged
 from ltkd_cli.training.loader import bytes_to_keep, open_loader
 from ltkd_cli.training.recipe import Recipe
@@ -16,7 +14,6 @@ from ltkd_cli.views.policy import Policy, render, to_float, view
 from ltkd_cli.views.steps.simclr_jitter import jitter
 
 POLICY = Policy("crop-flip")
-CLASSES, WIDTH = 10, 4
 LOGITS = frozenset({"logits"})
 
 
@@ -27,26 +24,6 @@ def opened(data, caches=(), **options):
 def batches(loader, sampler="instance", batch_size=64, start=0):
     sampled = loader.sample_epoch(sampler, 0, 0)
     return sampled, list(loader.batches(sampled, batch_size, start, epoch=0, epochs=2))
-
-
-def cache_of(path, data, views, dtype="float16"):
-    """A cache with features, of random outputs for so many views of each training image."""
-    train = data.train
-    layout = Layout.even(train.labels.numpy(), CLASSES, views, WIDTH, dtype)
-    attributes = {
-        "fingerprint": train.fingerprint,
-        "class_names": list(train.class_names),
-        "class_counts": train.class_counts(),
-    }
-    generator = np.random.default_rng(0)
-    logits, features = (
-        generator.normal(size=(layout.entries, width)).astype(np.float32)
-        for width in (CLASSES, WIDTH)
-    )
-    with CacheWriter(path, layout, attributes) as writer:
-        writer.write(0, logits, features)
-        writer.finish()
-    return Cache.open(path)
 
 
 def test_gives_the_sampled_views_in_order(digits):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from run_examples import create
 from small_training import SHORT, start
 from torch import nn
 
@@ -69,31 +70,46 @@ def test_estimating_a_step_changes_nothing_that_training_uses(digits):
     assert torch.equal(random, torch.get_rng_state())
 
 
-def test_out_of_memory_before_any_step_names_the_features_and_no_batch():
-    error = out_of_memory("0001-teach", 0, 75 * GB, batch_size=0, accumulate=1)
-    assert "75.0 GB" in error.problem
-    assert "features" in error.problem
-    assert "--batch-size" not in str(error.hint)
+@pytest.fixture
+def run(tmp_path):
+    return create(tmp_path, name="mine")
 
 
-def test_out_of_memory_names_the_data_where_they_take_more_than_the_batches():
-    error = out_of_memory("0001-teach", 50 * GB, 75 * GB, batch_size=128, accumulate=1)
-    assert "--resident never" in str(error.hint)
-    assert "0001-teach" in error.problem
-    assert "50.0 GB" in error.problem
+def hinted(run, kept, batch_size, accumulate=1, precision="float32"):
+    """The sentence, and the arguments of the command or the text that is hinted at."""
+    error = out_of_memory(run, kept, 75 * GB, batch_size, accumulate, precision)
+    assert "mine" in error.problem
+    return error.problem, getattr(error.hint, "arguments", error.hint)
+
+
+def test_out_of_memory_before_any_step_names_the_features_and_no_batch(run):
+    problem, hint = hinted(run, 0, batch_size=0)
+    assert "75.0 GB" in problem
+    assert "features" in problem
+    assert hint[:3] == ("teach", "--precision", "bfloat16")
+    _, hint = hinted(run, 0, batch_size=0, precision="bfloat16")
+    assert hint == ("teach", "--resume", str(run.path), "--device", "cpu")
+
+
+def test_out_of_memory_names_the_data_where_they_take_more_than_the_batches(run):
+    problem, hint = hinted(run, 50 * GB, batch_size=128)
+    assert "50.0 GB" in problem
+    assert hint == ("teach", "--resume", str(run.path), "--resident", "never")
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "accumulate", "smaller"),
+    ("batch_size", "accumulate", "precision", "smaller"),
     [
-        (128, 1, "--batch-size 64 --accumulate 2"),
-        (128, 3, "--batch-size 64 --accumulate 6"),
-        (1, 1, "--batch-size 1 --accumulate 2"),
+        (128, 1, "float32", "teach --batch-size 64 --accumulate 2"),
+        (129, 3, "bfloat16", "teach --batch-size 64 --accumulate 6"),
+        (1, 1, "float32", "teach --precision bfloat16"),
+        (1, 1, "bfloat16", "--model with a smaller network"),
     ],
 )
-def test_out_of_memory_names_the_batch_where_it_takes_more_than_the_data(
-    batch_size, accumulate, smaller
+def test_out_of_memory_names_a_new_run_that_needs_less_where_the_batch_takes_more_than_the_data(
+    run, batch_size, accumulate, precision, smaller
 ):
-    error = out_of_memory("0001-teach", GB, 75 * GB, batch_size, accumulate)
-    assert smaller in str(error.hint)
-    assert f"{batch_size} images" in error.problem
+    problem, hint = hinted(run, GB, batch_size, accumulate, precision)
+    assert (hint if isinstance(hint, str) else " ".join(hint)).startswith(smaller)
+    assert "--resume" not in hint
+    assert f"{batch_size} images" in problem

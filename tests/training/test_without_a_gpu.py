@@ -5,8 +5,7 @@ from itertools import islice
 import pytest
 import torch
 from pretended_gpu import GPU, pretend
-from small_training import loader_of, start
-from test_loader import WIDTH, cache_of
+from small_training import WIDTH, cache_of, loader_of, start
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
