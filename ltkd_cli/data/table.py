@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, shortened
+from ..errors import DataError, look_at, shortened
 from ..files import expanded
 from .failures import name_some
 from .files import Listing
@@ -161,7 +161,7 @@ def _by_split(table: Table) -> dict[str, Table]:
 def check_table(table: Table) -> None:
     """DataError where a row is no image with one label."""
     if not table.images:
-        raise DataError(f"{table.path} names no images.", f"ls -l {table.path}")
+        raise DataError(f"{table.path} names no images.", look_at(table.path))
     known, declared = set(table.labels), set(table.classes or ())
     label_of: dict[tuple[str, str], int] = {}
     for row, (image, label) in enumerate(zip(table.images, table.labels, strict=True)):
