@@ -195,10 +195,10 @@ def _of_files(
     failed = [(name, each) for name, each in seen if isinstance(each, Failure)]
     for kind, what in {"unreadable": "cannot be read", "refused": "are sound, but refused"}.items():
         of_kind = [(name, each) for name, each in failed if each.sound == (kind == "refused")]
-        names = tuple(f"{name} ({each.reason})" for name, each in of_kind)
-        if names:
-            text = f"Images that {what}: {len(names):,} of {total:,} ({name_some(names)})."
-            yield Finding(kind, True, text, advised([e for _, e in of_kind]), names[:EXAMPLES])
+        said = tuple(f"{name} ({each.reason})" for name, each in of_kind)
+        if said:
+            text = f"Images that {what}: {len(said):,} of {total:,} ({name_some(said)})."
+            yield Finding(kind, True, text, advised([e for _, e in of_kind]), said[:EXAMPLES])
     size = spec.image_size or own_size(encoded[TRAIN])
     if size > LARGEST_SMALL_SIZE:
         text = f"Images are shown at {size} pixels; the default networks are made for 32."
