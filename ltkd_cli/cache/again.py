@@ -49,7 +49,7 @@ def export_again(
 def export_viewed(
     path: Path, attributes: Mapping[str, Any], layout: Layout, policy: Policy
 ) -> Hint:
-    """The same for views of another policy, into the file that is named after them."""
+    """The same for views of another policy or seed, into a file that is named after them."""
     if attributes.get("teacher_outputs"):  # which are of clean images
         remark = "with a teacher that ltkd runs itself"
         return command("export-logits", "RUN", "--policy", policy.name, remark=remark)
@@ -58,7 +58,10 @@ def export_viewed(
     if not policy.has_views or views[1] == "1":  # as many as the policy has by itself
         del views[:2]
     given = [*_teacher(path, attributes, features=False), *views]
-    return command("export-logits", *given, *_formats_and_images(attributes, layout))
+    given += _formats_and_images(attributes, layout)
+    if policy.seed != (attributes.get("view_seed") or 0):  # of which the usual name says nothing
+        given += ["--output", str(path.with_stem(f"{path.stem}-seed{policy.seed}"))]
+    return command("export-logits", *given)
 
 
 def export_recorded(
