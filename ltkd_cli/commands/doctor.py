@@ -193,7 +193,7 @@ def _of_files(
         names = [f"{listing.split}/{key}" for key in listing.keys]
         seen += zip(names, inspect(each, report), strict=True)
     failed = [(name, each) for name, each in seen if isinstance(each, Failure)]
-    for kind, what in {"unreadable": "cannot be read", "refused": "are sound, but refused"}.items():
+    for kind, what in {"unreadable": "cannot be read", "refused": "are sound but refused"}.items():
         of_kind = [(name, each) for name, each in failed if each.sound == (kind == "refused")]
         said = tuple(f"{name} ({each.reason})" for name, each in of_kind)
         if said:

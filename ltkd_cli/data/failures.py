@@ -107,7 +107,7 @@ def advised(failures: Sequence[Failure]) -> str:
 
 def _what(failures: Sequence[Failure]) -> str:
     sound = all(failed.sound for failed in failures)
-    return "are sound, but cannot be used" if sound else "cannot be read"
+    return "cannot be used, although they are sound" if sound else "cannot be read"
 
 
 def name_some(items: Sequence[str]) -> str:
