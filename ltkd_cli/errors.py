@@ -80,6 +80,17 @@ def command(*arguments: str | os.PathLike[str], remark: str = "", processes: int
     return Command(tuple(os.fspath(argument) for argument in arguments), remark, processes)
 
 
+def look_at(path: str | os.PathLike[str]) -> str:
+    """The hint that shows what a path leads to."""
+    return f"ls -l {shlex.quote(os.fspath(path))}"
+
+
+def to_utf8(path: str | os.PathLike[str]) -> str:
+    """The hint that makes UTF-8 of a file in Latin-1, of which a copy with that ending stays."""
+    new, old = (shlex.quote(f"{os.fspath(path)}{ending}") for ending in ("", ".latin1"))
+    return f"mv -- {new} {old} && iconv -f latin1 -t utf8 < {old} > {new}  # if it is Latin-1"
+
+
 Hint = str | Command
 """What to do about an error: options or steps as text, or a command of ltkd."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import tomli_w
 
-from .errors import UsageError
+from .errors import UsageError, to_utf8
 from .files import read_regular
 
 MAX_BYTES = 2**20
@@ -26,7 +26,7 @@ def read(path: Path) -> dict[str, Any]:
         hint = f"--config {quote(str(inside))}" if path.is_dir() else f"ls -l {quote(str(path))}"
         raise UsageError(f"{path} cannot be read: {error.strerror}.", hint) from error
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is not TOML: it is not UTF-8.", "iconv -t UTF-8") from None
+        raise UsageError(f"{path} is not TOML: it is not UTF-8.", to_utf8(path)) from None
     except RecursionError:
         raise UsageError(f"{path} is not TOML: it is nested too deeply.", _FORM) from None
     except ValueError as error:  # TOMLDecodeError, and whole numbers of too many digits

@@ -1,5 +1,6 @@
 """TOML: what is written is read back as it was, and what is no TOML is refused with a sentence."""
 
+import subprocess
 import tomllib
 
 import pytest
@@ -61,6 +62,15 @@ def test_what_is_no_toml_is_refused(tmp_path, text, named):
         toml.read(file)
     assert str(file) in caught.value.problem
     assert caught.value.hint
+
+
+def test_the_hint_for_settings_in_latin_1_mends_them(tmp_path):
+    file = tmp_path / "a b;id.toml"
+    file.write_text('data = "café"', encoding="latin1")
+    with pytest.raises(UsageError, match="UTF-8") as caught:
+        toml.read(file)
+    subprocess.run(caught.value.hint, shell=True, check=True, stdin=subprocess.DEVNULL)
+    assert toml.read(file) == {"data": "café"}
 
 
 def test_a_byte_order_mark_does_not_matter(tmp_path):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import Hint, command
 from .layout import Layout
+
+if TYPE_CHECKING:
+    from ..views.policy import Policy
 
 USUAL = (None, False, 0, "", "auto", "exp", "digits-lt")
 """What fields of a data set's description hold where no option was given."""
@@ -37,14 +40,28 @@ def export_again(
     given = [*_teacher(path, attributes, features)]
     if not attributes.get("teacher_outputs"):
         given += _views(attributes, layout)
-        given += [] if layout.width or features or _several(attributes) else ["--no-features"]
-        given += _unless("--precision", attributes.get("autocast"), "float32")
-    given += _unless("--dtype", layout.dtype, "float16")
-    if attributes.get("teacher_outputs") or attributes.get("teacher_weights"):
-        given += _images(attributes.get("data_spec") or {})
+    given += _formats_and_images(attributes, layout, features)
     if features and _several(attributes):
         remark = "for those of one run"
     return command("export-logits", *given, "--output", path, *more, remark=remark)
+
+
+def export_viewed(
+    path: Path, attributes: Mapping[str, Any], layout: Layout, policy: Policy
+) -> Hint:
+    """The same for views of another policy or seed, into a file that is named after them."""
+    if attributes.get("teacher_outputs"):  # which are of clean images
+        remark = "with a teacher that ltkd runs itself"
+        return command("export-logits", "RUN", "--policy", policy.name, remark=remark)
+    other = {**attributes, "view_policy": policy.name, "view_seed": policy.seed}
+    views = [*_views(other, layout)]
+    if not policy.has_views or views[1] == "1":  # as many as the policy has by itself
+        del views[:2]
+    given = [*_teacher(path, attributes, features=False), *views]
+    given += _formats_and_images(attributes, layout)
+    if policy.seed != (attributes.get("view_seed") or 0):  # of which the usual name says nothing
+        given += ["--output", str(path.with_stem(f"{path.stem}-seed{policy.seed}"))]
+    return command("export-logits", *given)
 
 
 def export_recorded(
@@ -94,8 +111,20 @@ def _teacher(path: Path, attributes: Mapping[str, Any], features: bool) -> Itera
         yield from (str(path.parent) if name == path.parent.name else name for name in names)
 
 
-def _images(spec: Mapping[str, Any]) -> Iterator[str]:
-    """The options that say which images."""
+def _formats_and_images(
+    attributes: Mapping[str, Any], layout: Layout, features: bool = False
+) -> Iterator[str]:
+    if not attributes.get("teacher_outputs"):
+        if not (layout.width or features or _several(attributes)):
+            yield "--no-features"
+        yield from _unless("--precision", attributes.get("autocast"), "float32")
+    yield from _unless("--dtype", layout.dtype, "float16")
+    if attributes.get("teacher_outputs") or attributes.get("teacher_weights"):
+        yield from image_options(attributes.get("data_spec") or {})
+
+
+def image_options(spec: Mapping[str, Any]) -> Iterator[str]:
+    """The options that say which images a description is of."""
     for name, value in spec.items():
         if value not in USUAL:
             option = OPTIONS.get(name, f"--{name.replace('_', '-')}")

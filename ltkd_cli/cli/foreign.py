@@ -20,7 +20,8 @@ Logits = Annotated[
     typer.Option(
         metavar="FILE.npy",
         help="Logits of the training images, clean, in place of a run: float numbers of shape "
-        "(images, classes), in the order of the training set and of its classes.",
+        "(images, classes), in the order of the training set and of its classes. Of photographs, "
+        "the whole short side is shown: Resize(224) and CenterCrop(224).",
         rich_help_panel=PANEL,
     ),
 ]

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from .. import runs
 from ..cache import Cache
+from ..cache.again import export_viewed
 from ..data import Data, DataSpec
-from ..errors import CacheError, CacheMismatch, Command, RunError, command
+from ..errors import CacheError, CacheMismatch, Command, Hint, RunError, command
 from ..events import CacheContents, Event, TeacherFound, Warned
 from ..methods.contract import Method, Teacher
 from ..methods.finding import find, name_of
@@ -136,15 +137,18 @@ def policy_of(caches: tuple[Cache, ...]) -> Policy:
     policies = [_policy_of(cache) for cache in caches]
     for cache, policy in zip(caches, policies, strict=True):
         if policy != policies[0]:
+            clean = bool(cache.attributes.get("teacher_outputs"))  # of which there are no others
             raise CacheMismatch(
                 f"{cache.path} holds views of policy {policy.name} with seed {policy.seed}, and "
                 f"{caches[0].path} of policy {policies[0].name} with seed {policies[0].seed}.",
-                command(
-                    *("export-logits", "--policy", policies[0].name),
-                    *("--view-seed", str(policies[0].seed)),
-                ),
+                exported(caches[0], policy) if clean else exported(cache, policies[0]),
             )
     return policies[0]
+
+
+def exported(cache: Cache, policy: Policy) -> Hint:
+    """The command that exports the teacher of a cache for views of another policy."""
+    return export_viewed(cache.path, cache.attributes, cache.layout, policy)
 
 
 def _policy_of(cache: Cache) -> Policy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..data import Data
@@ -15,7 +15,6 @@ from ..errors import (
     LtkdError,
     MethodError,
     UsageError,
-    command,
 )
 from ..events import ImagesKept, Warned
 from ..methods.contract import Method
@@ -53,27 +52,25 @@ def how_kept(data: Data) -> Iterator[ImagesKept]:
         yield data.kept
 
 
-def check_mixtures(policy: Policy, method: type[Method], classes: str) -> None:
+def check_mixtures(policy: Policy, method: type[Method], classes: str, unmixed: Hint) -> None:
     """MethodError or UsageError where views mix images and that cannot be trained on.
 
-    `classes` is the group that an expert is trained of, or `all`.
+    `classes` is the group that an expert is trained of, or `all`; `unmixed` is what makes views
+    that are not mixed.
     """
     if not policy.is_mixed:
         return
-    unmixed = policy.unmixed.name
     if not method.mixtures:
         raise MethodError(
             f"Method {name_of(method)} cannot train on mixtures of images, and views of policy "
             f"{policy.name} are such.",
-            command("export-logits", "--policy", unmixed)
-            if method.needs
-            else f"--policy {unmixed}",
+            unmixed,
         )
     if classes != "all":
         raise UsageError(
             f"An expert learns from images of the {classes} classes alone, and views of policy "
             f"{policy.name} mix them with those of all classes.",
-            f"--policy {unmixed}",
+            unmixed,
         )
 
 
@@ -113,13 +110,20 @@ def check_classes(run: Run, data: Data, *, force: bool = False) -> Iterator[Warn
 
     With `force`, as many classes with other names are a warning.
     """
-    trained, given = run.record["data"]["class_names"], list(data.train.class_names)
+    yield from check_names(run, data.train.class_names, data.name, force)
+
+
+def check_names(
+    run: Run, class_names: Sequence[str], image_set: str, force: bool
+) -> Iterator[Warned]:
+    """The same for the names of the classes of an image set."""
+    trained, given = run.record["data"]["class_names"], list(class_names)
     if trained == given:
         return
-    what = f"knows {len(trained)} classes, and {data.name} has {len(given)}"
+    what = f"knows {len(trained)} classes, and {image_set} has {len(given)}"
     if len(trained) == len(given):
         c = next(c for c, (a, b) in enumerate(zip(trained, given, strict=True)) if a != b)
-        what = f"knows class {c} as {trained[c]!r}, and in {data.name} it is {given[c]!r}"
+        what = f"knows class {c} as {trained[c]!r}, and in {image_set} it is {given[c]!r}"
     if force and len(trained) == len(given):
         yield Warned(f"{run.name} {what}.")
         return

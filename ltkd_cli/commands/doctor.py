@@ -11,7 +11,7 @@ import numpy as np
 from ..data import DataSpec, check, find, has_files, load
 from ..data.checks import TEST, TRAIN, Marked, Same, mark, same_images
 from ..data.contents import Progress
-from ..data.failures import Failure, name_some
+from ..data.failures import Failure, advised, name_some
 from ..data.filedata import LARGEST_SMALL_SIZE, long_tailed, own_size
 from ..data.files import EncodedImages, Listing
 from ..data.groups import Groups, group_classes
@@ -28,6 +28,12 @@ FEW_TEST = 10
 
 EXTREME_ASPECT = 3.0
 """Beyond it the square in the centre, which the clean view shows, is a third of the image."""
+
+FEW_TINY = 0.1
+"""Share of all images up to which tiny ones are better left out than all shown smaller."""
+
+SMALLEST_SHARE = 0.05
+"""Of all images, whose short sides do not count where a size that suits the others is advised."""
 
 EXAMPLES = 100
 """Images that a finding lists."""
@@ -186,10 +192,13 @@ def _of_files(
 
         names = [f"{listing.split}/{key}" for key in listing.keys]
         seen += zip(names, inspect(each, report), strict=True)
-    broken = [f"{name} ({each.reason})" for name, each in seen if isinstance(each, Failure)]
-    if broken:
-        text = f"Images that cannot be read: {len(broken):,} of {total:,} ({name_some(broken)})."
-        yield Finding("unreadable", True, text, "replace or remove them", tuple(broken[:EXAMPLES]))
+    failed = [(name, each) for name, each in seen if isinstance(each, Failure)]
+    for kind, what in {"unreadable": "cannot be read", "refused": "are sound but refused"}.items():
+        of_kind = [(name, each) for name, each in failed if each.sound == (kind == "refused")]
+        said = tuple(f"{name} ({each.reason})" for name, each in of_kind)
+        if said:
+            text = f"Images that {what}: {len(said):,} of {total:,} ({name_some(said)})."
+            yield Finding(kind, True, text, advised([e for _, e in of_kind]), said[:EXAMPLES])
     size = spec.image_size or own_size(encoded[TRAIN])
     if size > LARGEST_SMALL_SIZE:
         text = f"Images are shown at {size} pixels; the default networks are made for 32."
@@ -205,8 +214,7 @@ def _of_odd(seen: Sequence[tuple[str, Inspected]], size: int) -> Iterator[Findin
             "tiny",
             lambda each: 2 * each.short < size,
             f"that are enlarged more than twofold, to {size} pixels",
-            f"--image-size {max(1, min((each.short for _, each in seen), default=size))}, or "
-            "leave them out",
+            _about_tiny([each.short for _, each in seen], size),
         ),
         (
             "elongated",
@@ -240,6 +248,13 @@ def _of_odd(seen: Sequence[tuple[str, Inspected]], size: int) -> Iterator[Findin
         if names:
             said = f"Images {text}: {len(names):,} of {len(seen):,} ({name_some(names[:3])})."
             yield Finding(kind, False, said, advice, names[:EXAMPLES])
+
+
+def _about_tiny(sides: Sequence[int], size: int) -> str:
+    """What to do about tiny images among those with these short sides, in pixels."""
+    if sum(2 * short < size for short in sides) <= FEW_TINY * len(sides):
+        return "leave them out"
+    return f"--image-size {int(np.quantile(sides, SMALLEST_SHARE, method='lower'))}"
 
 
 def _of_groups(

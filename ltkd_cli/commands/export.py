@@ -20,7 +20,7 @@ from ..cache.attributes import as_read
 from ..cache.container import is_hdf5
 from ..cache.difference import lines, of_exports
 from ..cache.layout import LogitsType
-from ..data import Data, load
+from ..data import Data
 from ..data.decoded import Progress
 from ..errors import CacheMismatch, Interrupted, UsageError
 from ..events import Event, ExportBegins, Exported, Note, Warned
@@ -28,9 +28,9 @@ from ..inference import compute_along, evaluate, export
 from ..runs import Run
 from ..training.interrupts import stop_requests
 from ..views.policy import Policy
-from .checks import check_classes, how_kept, refuse_chance
+from .checks import check_names, refuse_chance
 from .identity import setting_of
-from .images import chosen
+from .images import chosen, load_checked
 from .provenance import about_images
 from .settings import DEFAULT_VIEWS, MAX_VIEWS, Settings
 
@@ -74,16 +74,14 @@ def export_logits(
     precision = devices.choose_precision(settings.precision, device)
     trained = Settings.of(run)
     spec = chosen(trained.data, run.record["data"], images)
-    with distributed.first_alone():  # which decodes what is not decoded yet
-        data = load(spec, progress)
-    yield from how_kept(data)
-    yield from map(Warned, data.warnings)
+    data = yield from load_checked(
+        spec, progress, lambda names, of: check_names(run, names, of, settings.replace)
+    )
     if not data.train.matches(run.record["data"]["train"]):
         yield Warned(
             f"{run.name} was trained on other images than these of {data.name}; its outputs make "
             "sense only if the classes look alike."
         )
-    yield from check_classes(run, data, force=settings.replace)
     network = models.load(run.weights, run.verified_weights()).to(device)
     policy, views = policy_and_views(trained.views, settings)
     path = settings.output or run.path / f"cache-{slug(policy)}-{views}.h5"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .. import devices, distributed, models
-from ..data import Data, load
+from .. import devices, models
+from ..data import Data
 from ..data.decoded import Progress
 from ..errors import DataMismatch, UsageError, command
 from ..events import Event, Note, Warned
@@ -19,7 +20,7 @@ from ..inference import evaluate
 from ..outputs import Outputs
 from ..runs import Run
 from ..views.policy import Policy
-from .checks import check_classes, how_kept, refuse_chance
+from .checks import check_names, refuse_chance
 from .export import (
     ExportSettings,
     check_settings,
@@ -29,7 +30,7 @@ from .export import (
     write,
 )
 from .identity import setting_of
-from .images import chosen
+from .images import chosen, load_checked
 from .provenance import about_images
 from .settings import Settings
 
@@ -67,13 +68,15 @@ def export_mean(
     precision = devices.choose_precision(settings.precision, device)
     of_each = [Settings.of(run) for run in teachers]
     spec = chosen(of_each[0].data, teachers[0].record["data"], images)
-    with distributed.first_alone():
-        data = load(spec, progress)
-    yield from how_kept(data)
-    yield from map(Warned, data.warnings)
     for run in teachers:
         yield from map(Warned, run.warnings)
-        yield from check_classes(run, data, force=settings.replace)
+    data = yield from load_checked(
+        spec,
+        progress,
+        lambda names, of: chain.from_iterable(
+            check_names(run, names, of, settings.replace) for run in teachers
+        ),
+    )
     policy, views = policy_and_views(_common_policy(teachers, of_each, settings), settings)
     network = MeanOfNetworks([models.load(run.weights, run.verified_weights()) for run in teachers])
     network.to(device)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import devices, distributed, models
-from ..data import Data, DataSpec, load
+from .. import devices, models
+from ..cache.again import image_options
+from ..data import Data, DataSpec
 from ..data.decoded import Progress
-from ..errors import DataMismatch, command
-from ..events import Event, TeacherScored, Warned
+from ..errors import DataMismatch
+from ..events import Event, TeacherScored
 from ..inference import evaluate
 from ..metrics import Scores
 from ..models.spec import Channels
 from ..models.weights import Weights, fetch, read, whole_network
 from ..views.policy import Policy
 from .caches import UNKNOWN
-from .checks import how_kept, refuse_chance
+from .checks import refuse_chance
 from .export import (
     ExportSettings,
     check_settings,
@@ -28,6 +29,7 @@ from .export import (
     slug,
     write,
 )
+from .images import load_checked
 from .initial import introduce, normalisation
 from .provenance import about_images
 from .settings import with_images
@@ -68,13 +70,14 @@ def export_weights(
     precision = devices.choose_precision(settings.precision, device)
     weights = source.weights()
     yield from introduce(weights, with_head=True)
-    with distributed.first_alone():
-        data = load(with_images(DataSpec(), images), progress)
-    yield from how_kept(data)
-    yield from map(Warned, data.warnings)
-    network = whole_network(weights, data.mean, data.std).to(device)
+    spec = with_images(DataSpec(), images)
+    asked = [*image_options(dataclasses.asdict(spec))]
+    weights.require_head(asked)
+    data = yield from load_checked(
+        spec, progress, lambda names, of: _check_classes(weights, len(names), of, asked)
+    )
+    network = whole_network(weights, data.mean, data.std, asked).to(device)
     yield from normalisation(weights, network.spec)
-    _check_classes(weights, data)
     policy, views = policy_and_views(data.views, settings)
     path = settings.output or Path(_name(weights, policy, views))
     layout = layout_of(data, views, network.width if settings.features else 0, settings.dtype)
@@ -90,19 +93,18 @@ def export_weights(
     return (yield from write(network, data, policy, cache, settings.replace, weights.source))
 
 
-def _check_classes(weights: Weights, data: Data) -> None:
+def _check_classes(
+    weights: Weights, wanted: int, image_set: str, images: Sequence[str]
+) -> Iterator[Event]:
     """DataMismatch unless the head is for as many classes as the images have."""
-    wanted = len(data.train.class_names)
-    if weights.classes == wanted:
-        return
-    raise DataMismatch(
-        f"The head of {weights.source} is for {weights.classes:,} classes, and {data.name} has "
-        f"{wanted:,}.",
-        command(
-            *("teach", *weights.options(), "--freeze"),
-            remark=f"for a head of one's own; or give weights whose head has {wanted:,} classes",
-        ),
-    )
+    if weights.classes != wanted:
+        remark = f"for a head of one's own; or give weights whose head has {wanted:,} classes"
+        raise DataMismatch(
+            f"The head of {weights.source} is for {weights.classes:,} classes, and {image_set} has "
+            f"{wanted:,}.",
+            weights.own_head(images, remark),
+        )
+    return iter(())
 
 
 def _name(weights: Weights, policy: Policy, views: int) -> str:

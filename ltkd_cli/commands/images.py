@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..data import DataSpec, find, has_files, load
+from .. import distributed
+from ..data import Data, DataSpec, check, find, has_files, load
+from ..data.decoded import Progress
 from ..data.filedata import training_listing
 from ..errors import LtkdError
+from ..events import Event, Warned
+from .checks import how_kept
 from .settings import PATHS, moved, with_images
+
+CheckNames = Callable[[Sequence[str], str], Iterable[Event]]
+"""Checks the names of the classes of an image set of that name."""
 
 
 def chosen(spec: DataSpec, known: Mapping[str, Any], given: dict[str, Any]) -> DataSpec:
@@ -29,6 +36,27 @@ def chosen(spec: DataSpec, known: Mapping[str, Any], given: dict[str, Any]) -> D
     there = moved(spec, place)
     same = _has(there, known["class_names"], known["class_counts"])
     return dataclasses.replace(there, **rest) if same else asked
+
+
+def load_checked(
+    spec: DataSpec, progress: Progress | None, check_names: CheckNames
+) -> Generator[Event, None, Data]:
+    """The images that `spec` describes, with their classes checked as soon as they are known.
+
+    `check_names` hears the names of the classes and of the set: where that consists of files,
+    before any of them is read.
+    """
+    check(spec)
+    listed = find(spec).train if has_files(spec) else None
+    if listed:
+        yield from check_names(listed.class_names, listed.name)
+    with distributed.first_alone():  # which decodes what is not decoded yet
+        data = load(spec, progress)
+    yield from how_kept(data)
+    yield from map(Warned, data.warnings)
+    if not listed:
+        yield from check_names(data.train.class_names, data.name)
+    return data
 
 
 def _has(spec: DataSpec, names: Sequence[str], counts: Sequence[int]) -> bool:

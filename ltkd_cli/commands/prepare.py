@@ -14,7 +14,7 @@ from .. import devices, distributed, models
 from ..cache import Cache
 from ..data import Data, DataSpec, absolute, load
 from ..data.decoded import Progress
-from ..errors import MethodError, UsageError, command
+from ..errors import Hint, MethodError, UsageError, command
 from ..events import Event, Note
 from ..methods.contract import Method, Task
 from ..methods.finding import find, name_of
@@ -91,7 +91,8 @@ def prepare(
     views, view_seed = given.get("views", ""), 0
     if sources:
         policy = teacher_caches.policy_of(sources)
-        _refuse_mixing(recipe, policy)
+        _refuse_mixing(recipe, policy, sources[0])
+        check_mixtures(policy, method, given.get("classes", "all"), _unmixed(policy, sources))
         views, view_seed = policy.name, policy.seed
     elif not views and (views := POLICIES.get(preset, "")):
         yield Note(f"recipe {preset} brings views of {views}; --policy chooses others")
@@ -227,7 +228,8 @@ def _open(
     device = devices.open_device(settings.device)
     precision = devices.choose_precision(settings.precision, device)
     if settings.views:  # known before any image is decoded
-        check_mixtures(_policy(settings, settings.views), method, settings.classes)
+        policy = _policy(settings, settings.views)
+        check_mixtures(policy, method, settings.classes, _unmixed(policy, caches))
     check_network(settings.model, settings.head or method.head)
     with distributed.first_alone():  # which decodes what is not decoded yet
         data = load(settings.data, progress)
@@ -235,7 +237,7 @@ def _open(
     for cache in caches:
         teacher_caches.check(cache, data, method)
     policy = _policy(settings, settings.views or data.views)
-    check_mixtures(policy, method, settings.classes)
+    check_mixtures(policy, method, settings.classes, _unmixed(policy, caches))
     weights = initial.open_weights(settings)
     network, built = _build(settings, method, data, caches, weights)
     mean, std = (weights and weights.stated) or (None, None)
@@ -279,14 +281,22 @@ def _policy(settings: Settings, views: str) -> Policy:
     return Policy("+".join([views, *settings.recipe.mixing]), settings.view_seed)
 
 
-def _refuse_mixing(recipe: Recipe, policy: Policy) -> None:
+def _unmixed(policy: Policy, caches: Sequence[Cache]) -> Hint:
+    """What makes views of the policy that are not mixed: the first cache anew, or an option."""
+    if caches:
+        return teacher_caches.exported(caches[0], policy.unmixed)
+    return f"--policy {policy.unmixed.name}"
+
+
+def _refuse_mixing(recipe: Recipe, policy: Policy, cache: Cache) -> None:
     """UsageError where a student's images are to be mixed, and those of its cache are not."""
     if steps := recipe.mixing:
         option = steps[0].partition(":")[0]
+        mixed = Policy("+".join([policy.unmixed.spec, *steps]), policy.seed)
         raise UsageError(
             f"Students are trained on the views of their cache, of policy {policy.name}, so "
             f"--{option} cannot be given.",
-            command("export-logits", "--policy", "+".join([policy.unmixed.spec, *steps])),
+            teacher_caches.exported(cache, mixed),
         )
 
 

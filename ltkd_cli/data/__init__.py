@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from ..errors import DataError, UsageError, printable
 from ..files import expanded, without_parents
@@ -147,12 +148,12 @@ def check(spec: DataSpec) -> None:
     if spec.root and spec.data not in SETS and not listed:
         raise UsageError(
             f"--data-root is for CIFAR and for lists, and {spec.data} is neither.",
-            f"--data {spec.data}, without --data-root",
+            f"--data {quote(spec.data)}  # without --data-root",
         )
     if spec.download and spec.data not in SETS:
         raise UsageError(
             f"--download is for CIFAR, and {spec.data} is none.",
-            f"--data {spec.data}, without --download",
+            f"--data {quote(spec.data)}  # without --download",
         )
     if not has_files(spec):
         _refuse_options_of_files(spec)
@@ -169,7 +170,7 @@ def _refuse_options_of_files(spec: DataSpec) -> None:
     for option in (name for name, is_given in given.items() if is_given):
         raise UsageError(
             f"{option} is for image files, and {spec.data} has none.",
-            f"--data {spec.data}, without {option}",
+            f"--data {quote(spec.data)}  # without {option}",
         )
 
 

@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..errors import DataError, printable
@@ -34,7 +35,7 @@ def read_json(path: Path) -> Table:
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path} cannot be read as JSON: {printable(str(error))}.",
-            f"python -m json.tool {path}",
+            f"python -m json.tool {quote(str(path))}",
         ) from error
     if not isinstance(whole, dict):
         raise DataError(f"{path} holds no JSON object but a {type(whole).__name__}.", _form())

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from .failures import Failure, failure
+from .failures import Failure, UnknownRange, failure
 
 Pixels = NDArray[np.uint8]
 
@@ -43,10 +43,6 @@ SIXTEEN_BITS_AS_I = ("PNG", "PPM")
 
 TINY_BYTES = 2_000
 """Below this, several threads decode no faster than one: they wait for the interpreter."""
-
-
-class UnknownRange(ValueError):
-    """Pixel values of which nobody says where black and white lie."""
 
 
 def decode(file: Encoded, short: int) -> Pixels:

@@ -7,6 +7,9 @@ import shlex
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+from PIL import Image
 
 from ..errors import DataError, printable
 from . import store
@@ -24,14 +27,34 @@ PILLOW_OUT_OF_MEMORY = "out of memory"
 """In the OSError without a number that Pillow's decoders raise for it."""
 
 
+Cause = Literal["damaged", "withheld", "huge", "unscaled"]
+"""Why an image is not there: broken bytes, an operating system that does not give them, more
+pixels than Pillow decodes, or values of which nobody says where black and white lie."""
+
+ADVICE: dict[Cause, str] = {
+    "damaged": "replace or remove damaged files",
+    "huge": "save images of too many pixels smaller",
+    "unscaled": "save images of other depths with 8 or 16 bits a channel",
+}
+"""What to do; where bytes are withheld, it is about the file."""
+
+
+class UnknownRange(ValueError):
+    """Pixel values of which nobody says where black and white lie."""
+
+
 @dataclass(frozen=True)
 class Failure:
-    """A file that is no readable image, and what its reader said."""
+    """A file that gives no image, and what its reader said."""
 
     path: str
     reason: str
-    damaged: bool = True
-    """Whether the bytes are to blame; else the operating system did not give them."""
+    cause: Cause = "damaged"
+
+    @property
+    def sound(self) -> bool:
+        """Whether the file is a good image, but one that is refused here."""
+        return self.cause in ("huge", "unscaled")
 
 
 def failure(name: str, error: Exception) -> Failure:
@@ -40,6 +63,11 @@ def failure(name: str, error: Exception) -> Failure:
         raise DataError(
             f"There was not enough memory to read {name}.", "free -h, and end what needs it"
         ) from error
+    if isinstance(error, UnknownRange):
+        return Failure(name, _reason(error), "unscaled")
+    if isinstance(error, Image.DecompressionBombError):
+        size, _, _ = _reason(error).partition(", could be")  # an attack, as Pillow goes on
+        return Failure(name, size, "huge")
     number = error.errno if isinstance(error, OSError) else None
     if number in OUT_OF_FILES:
         raise DataError(
@@ -48,7 +76,7 @@ def failure(name: str, error: Exception) -> Failure:
         ) from error
     if number == errno.ENOMEM:
         raise DataError(f"There was not enough memory to read {name}.", "free -h") from error
-    return Failure(name, _reason(error), damaged=number in FROM_BYTES)
+    return Failure(name, _reason(error), "damaged" if number in FROM_BYTES else "withheld")
 
 
 def unreadable(failures: Sequence[Failure], total: int) -> DataError:
@@ -58,22 +86,28 @@ def unreadable(failures: Sequence[Failure], total: int) -> DataError:
     names = name_some([failure.path for failure in failures])
     why = failures[0].reason if len(failures) == 1 else f"the first: {failures[0].reason}"
     return DataError(
-        f"{len(failures):,} of {total:,} images cannot be read: {names} ({why}).",
-        f"{_advice(failures)}; all of them, with the reasons, are in {report}",
+        f"{len(failures):,} of {total:,} images {_what(failures)}: {names} ({why}).",
+        f"{advised(failures)}; all of them, with the reasons, are in {report}",
     )
 
 
 def one_unreadable(failed: Failure) -> DataError:
     """The DataError for an image that could not be read when it was needed."""
-    return DataError(f"The image {failed.path} cannot be read: {failed.reason}.", _advice([failed]))
+    what = "is sound, but cannot be used" if failed.sound else "cannot be read"
+    return DataError(f"The image {failed.path} {what}: {failed.reason}.", advised([failed]))
 
 
-def _advice(failures: Sequence[Failure]) -> str:
+def advised(failures: Sequence[Failure]) -> str:
     """What to do: only damaged files are replaced."""
-    if all(failed.damaged for failed in failures):
-        return "replace or remove these files"
-    first = next(failed for failed in failures if not failed.damaged)
-    return f"see why they cannot be opened (ls -l {shlex.quote(printable(first.path))})"
+    withheld = next((failed for failed in failures if failed.cause == "withheld"), None)
+    if withheld is not None:
+        return f"see why they cannot be opened (ls -l {shlex.quote(printable(withheld.path))})"
+    return "; ".join(dict.fromkeys(ADVICE[failed.cause] for failed in failures))
+
+
+def _what(failures: Sequence[Failure]) -> str:
+    sound = all(failed.sound for failed in failures)
+    return "cannot be used, although they are sound" if sound else "cannot be read"
 
 
 def name_some(items: Sequence[str]) -> str:

@@ -7,11 +7,12 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import NoReturn
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, look_at
 from ..files import expanded
 from . import tiny_imagenet
 from .failures import name_some
@@ -75,7 +76,7 @@ def _train_folder(folder: Path) -> Path:
     if folder.name == "train":
         raise DataError(
             f"{folder} holds training images only; the folder above it is needed.",
-            f"--data {folder.parent}",
+            f"--data {quote(str(folder.parent))}",
         )
     raise DataError(
         f"The image folder {folder} has no folder train.",
@@ -228,5 +229,5 @@ def _visible_folders(parent: Path) -> tuple[str, ...]:
 def _refuse(error: OSError) -> NoReturn:
     raise DataError(
         f"The folder {error.filename} cannot be read: {error.strerror}.",
-        f"ls -l {error.filename}",
+        look_at(error.filename),
     ) from error

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, DataMismatch, printable
+from ..errors import DataError, DataMismatch, look_at, printable
 from ..files import expanded
 from .contents import stamp
 from .decode import Encoded
@@ -184,7 +184,7 @@ def _table(arrow: Any, file: Path) -> Any:
     except (OSError, ValueError, arrow.ArrowException) as error:
         raise DataError(
             f"{file} cannot be read as Arrow: {printable(str(error).splitlines()[0])}.",
-            f"ls -l {file}",
+            look_at(file),
         ) from error
     return table
 

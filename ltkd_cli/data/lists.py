@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, shortened
+from ..errors import DataError, look_at, shortened, to_utf8
 from ..files import expanded
 from .failures import name_some
 from .files import Listing
@@ -95,12 +95,12 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(
-            f"The list {path} cannot be read: {error.strerror}.", f"ls -l {path}"
+            f"The list {path} cannot be read: {error.strerror}.", look_at(path)
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"The list {path} cannot be read: byte {error.start:,} is not UTF-8.",
-            f"iconv -f latin1 -t utf8 {path}",
+            to_utf8(path),
         ) from error
 
 
@@ -109,8 +109,8 @@ def check_file(path: Path) -> None:
     if path.is_file():
         return
     if path.exists():
-        raise DataError(f"{path} cannot be read: it is no regular file.", f"ls -l {path}")
-    raise DataError(f"The list {path} cannot be read: there is no such file.", f"ls {path.parent}")
+        raise DataError(f"{path} cannot be read: it is no regular file.", look_at(path))
+    raise DataError(f"The list {path} cannot be read: there is no such file.", look_at(path.parent))
 
 
 def list_beside(train: Path) -> Path:

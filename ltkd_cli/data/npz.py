@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, DataMismatch, UsageError, shortened
+from ..errors import DataError, DataMismatch, UsageError, look_at, shortened
 from ..files import expanded
 from .arraydata import Labelled, data_of
 from .checks import mark, warnings_of
@@ -77,7 +77,7 @@ def _read(path: Path) -> dict[str, Labelled]:
     except Exception as error:  # its readers raise whatever broken bytes make them trip over
         raise DataError(
             f"{path} cannot be read as a NumPy archive: {shortened(str(error), 200)}.",
-            f"ls -l {path}",
+            look_at(path),
         ) from error
 
 

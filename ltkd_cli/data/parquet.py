@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, UsageError, printable
+from ..errors import DataError, UsageError, look_at, printable
 from .manifest import columns_of
 from .splits import ONE_LABEL
 from .table import Table
@@ -38,7 +38,7 @@ def read_parquet(path: Path) -> Table:
     except (OSError, ValueError, arrow.ArrowException) as error:
         raise DataError(
             f"{path} cannot be read as Parquet: {printable(str(error).splitlines()[0])}.",
-            f"ls -l {path}",
+            look_at(path),
         ) from error
     values = {name: _texts(path, column, read.column(column)) for name, column in names.items()}
     return Table(path, values["path"], values["label"], values.get("split"))

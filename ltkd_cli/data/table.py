@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, shortened
+from ..errors import DataError, look_at, shortened
 from ..files import expanded
 from .failures import name_some
 from .files import Listing
@@ -34,8 +34,8 @@ NEGATIVE = re.compile(r"-\d+")
 LISTED = re.compile(r"""\[.*[,'"].*\]|\{.*[,'"].*\}""")
 """A list or set as Python and JSON write it."""
 
-SEPARATORS = ("|", ";", ",")
-"""What parts several labels in one field."""
+SEPARATORS = ("|", ";", ",", " ")
+"""What parts several labels in one field; spaces come last, since they are in names as well."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,8 @@ def _by_split(table: Table) -> dict[str, Table]:
 def check_table(table: Table) -> None:
     """DataError where a row is no image with one label."""
     if not table.images:
-        raise DataError(f"{table.path} names no images.", f"ls -l {table.path}")
-    known = set(table.labels)
+        raise DataError(f"{table.path} names no images.", look_at(table.path))
+    known, declared = set(table.labels), set(table.classes or ())
     label_of: dict[tuple[str, str], int] = {}
     for row, (image, label) in enumerate(zip(table.images, table.labels, strict=True)):
         if not image.strip() or "\0" in image:
@@ -175,9 +175,10 @@ def check_table(table: Table) -> None:
                 f"{table.place(row)} has no label, but {shortened(label)!r}.",
                 f"labels are names of up to {MAX_NAME} characters, or numbers from 0",
             )
-        if _is_several(label, known):
+        if label not in declared and _is_several(label, known):
             raise DataError(
-                f"{table.place(row)} has more than one label: {shortened(label)!r}.", ONE_LABEL
+                f"{table.place(row)} has more than one label: {shortened(label)!r}.",
+                f"{ONE_LABEL}; if it is the name of one class, write _ between its words",
             )
         split = table.splits[row] if table.splits else ""
         before = label_of.setdefault((image, split), row)
@@ -193,7 +194,7 @@ def _is_several(label: str, known: set[str]) -> bool:
     """Whether a label is written as a list, or is made of labels that others have."""
     if LISTED.fullmatch(label):
         return True
-    parts = next((label.split(mark) for mark in SEPARATORS if mark in label), [])
+    parts = next((label.split(mark.strip() or None) for mark in SEPARATORS if mark in label), [])
     return len(parts) > 1 and all(part.strip() in known for part in parts)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, shortened
+from ..errors import DataError, look_at, shortened
 from .lists import read_lines
 from .splits import check_known
 
@@ -34,7 +34,7 @@ def annotated(
     path = _annotations(folder)
     rows = [_row(line, f"{path}:{number}") for number, line in read_lines(path)]
     if not rows:
-        raise DataError(f"{path} names no images.", f"ls -l {path}")
+        raise DataError(f"{path} names no images.", look_at(path))
     names = {name for _, name in rows}
     check_known(str(path), names, class_names, str(folder.parent / "train"))
     index = {name: label for label, name in enumerate(class_names)}

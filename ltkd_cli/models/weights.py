@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from ..data.failures import name_some
-from ..errors import CheckpointError, UsageError, command
+from ..errors import CheckpointError, Command, UsageError, command
 from . import checkpoint, resnet, statedict, timm_zoo, torchvision_zoo
 from .network import Network, backbone_of, build, load_tensors, own_randomness
 from .spec import Channels, ModelSpec
@@ -65,6 +66,15 @@ class Weights:
         stated = [part for name, text in self._statistics().items() for part in (f"--{name}", text)]
         return ["--model", self.model, "--weights", self.source, *stated]
 
+    def own_head(self, images: Sequence[str] = (), remark: str = "") -> Command:
+        """The command that trains a head for these images on them; `images` are its options."""
+        return command("teach", *self.options(), *images, "--freeze", remark=remark)
+
+    def require_head(self, images: Sequence[str] = ()) -> None:
+        """CheckpointError where they have no head; `images` are options for its advice."""
+        if self.own is None and not self.matched.head:
+            raise _without_head(self, images)
+
     def _statistics(self) -> dict[str, str]:
         """Mean and std as text, if the user gave them."""
         texts = [",".join(map(repr, values)) for values in self.stated or ()]
@@ -110,22 +120,24 @@ def fetch(model: str) -> Weights:
     return _matched(WeightFile(Path(model), digest.hexdigest(), {"": tensors}, b""), model)
 
 
-def whole_network(weights: Weights, mean: Channels, std: Channels) -> Network:
+def whole_network(
+    weights: Weights, mean: Channels, std: Channels, images: Sequence[str] = ()
+) -> Network:
     """The network with the head that its weights bring along, on the CPU.
 
-    Mean and std are those of the data set, for weights that expect no others. CheckpointError where
-    they have no head, or where the network's own library computes other logits from them.
+    Mean and std are those of the data set, for weights that expect no others; `images` are the
+    options that name it, for advice. CheckpointError where they have no head, or where the
+    network's own library computes other logits from them.
     """
     if weights.own is not None:
         return weights.own
+    weights.require_head(images)
     head = weights.matched.head
-    if not head:
-        raise _without_head(weights)
     spec = ModelSpec(weights.model, weights.classes, mean=mean, std=std)
     network = network_with(spec, weights, seed=0)
     network.head.load_state_dict(head)
     if weights.pretrained:
-        _check_original(weights, network)
+        _check_original(weights, network, images)
     return network
 
 
@@ -170,7 +182,7 @@ def _matched(file: WeightFile, model: str) -> Weights:
     return Weights(model, str(file.path), file.sha256, matched, parts.statistics, spec.pretrained)
 
 
-def _without_head(weights: Weights) -> CheckpointError:
+def _without_head(weights: Weights, images: Sequence[str]) -> CheckpointError:
     """The error about weights that have no head, or several that it may be."""
     source, found = weights.source, weights.matched
     parts = name_some([part for part in found.parts if part])
@@ -184,7 +196,7 @@ def _without_head(weights: Weights) -> CheckpointError:
             f"{source} has no linear head for the features of {weights.model}: it holds a backbone "
             f"alone, or ends in something else{f'; its parts are {parts}' if parts else ''}"
         )
-    return CheckpointError(f"{problem}.", command("teach", *weights.options(), "--freeze"))
+    return CheckpointError(f"{problem}.", weights.own_head(images))
 
 
 def _blank(model: str, classes: int = 1) -> ModelSpec:
@@ -194,7 +206,7 @@ def _blank(model: str, classes: int = 1) -> ModelSpec:
     return ModelSpec(model, classes, mean=zeros, std=ones, pretrained=pretrained)
 
 
-def _check_original(weights: Weights, network: Network) -> None:
+def _check_original(weights: Weights, network: Network, named: Sequence[str]) -> None:
     """CheckpointError unless the library's own network computes the same from these weights.
 
     Some networks do more behind their features than one linear layer.
@@ -210,7 +222,7 @@ def _check_original(weights: Weights, network: Network) -> None:
     if not (isinstance(wanted, Tensor) and _close(logits, wanted)):
         raise CheckpointError(
             f"{weights.model} ends in more than one linear layer, so its own head cannot be used.",
-            command("teach", *weights.options(), "--freeze"),
+            weights.own_head(named),
         )
 
 

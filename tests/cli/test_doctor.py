@@ -66,6 +66,15 @@ def test_unreadable_images_are_a_problem_and_are_named(pets, examined):
     assert names == ["train/cat/03.png", "test/owl/01.png"]
 
 
+def test_sound_images_that_are_refused_are_a_problem_of_their_own(pets, examined):
+    Image.new("F", (16, 16), 300.0).save(pets / "train/cat/depth.tiff")
+    code, findings = examined("pets")
+    assert (code, findings["refused"]["serious"]) == (1, True)
+    assert findings["refused"]["images"][0].startswith("train/cat/depth.tiff")
+    assert "replace" not in findings["refused"]["advice"]
+    assert "unreadable" not in findings
+
+
 def test_a_test_image_that_is_trained_on_is_a_problem(pets, examined):
     shutil.copy(pets / "train/cat/03.png", pets / "test/cat/again.png")
     code, findings = examined("pets")
@@ -125,6 +134,14 @@ def test_odd_images_are_noted_and_named(pets, examined, kind, file, size, mode):
     assert code == 0
     assert findings[kind]["images"] == [f"train/dog/{file}"]
     assert not findings[kind]["serious"]
+
+
+def test_few_tiny_images_are_to_be_left_out_and_many_to_be_shown_at_their_own_size(pets, examined):
+    write(pets / "train/dog/tiny.png", 500, (3, 5))
+    assert examined("pets", "--image-size", 16)[1]["tiny"]["advice"] == "leave them out"
+    for number in range(12):
+        write(pets / f"train/cat/{number:02}.png", 600 + number, (7, 9))
+    assert examined("pets", "--image-size", 16)[1]["tiny"]["advice"] == "--image-size 7"
 
 
 @pytest.mark.parametrize(("size", "told"), [(64, False), (65, True)])

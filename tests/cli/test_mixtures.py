@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from driving import ctrl_c, datasets, refused
+from driving import advised, ctrl_c, datasets, refused
 from run_examples import edit
 
 from ltkd_cli import models, runs
@@ -79,6 +79,45 @@ def test_crd_refuses_mixtures(ltkd, folder):
     assert refused(said, 2, "crd", "--policy crop")
     assert POLICY.split(":")[0] in said.err
     assert len(list((folder / "runs").iterdir())) == 1
+
+
+def exported_by_hint(ltkd, said):
+    """What the cache says that the advised command makes."""
+    assert said.code != 0
+    known = {*Path().rglob("*.h5")}
+    assert ltkd("teach", *TINY, "--epochs", 1, "--name", "newer").code == 0
+    done = ltkd(*advised(said), "--force")
+    assert done.code == 0, done.err
+    (made,) = {*Path().rglob("*.h5")} - known
+    return Cache.open(made)
+
+
+def test_the_hint_for_views_that_are_not_mixed_keeps_the_teacher(ltkd, folder):
+    said = ltkd("distill", *TINY, "--cache", "cache.h5", "--method", "crd")
+    made = exported_by_hint(ltkd, said)
+    assert (made.attributes["view_policy"], made.attributes["teacher_run"]) == ("crop", "teacher")
+    assert made.layout.entries == VIEWS * made.layout.rows
+
+
+def test_the_hint_for_mixtures_keeps_the_teacher(ltkd, folder):
+    given = ("--policy", "crop", "--views", VIEWS, "--view-seed", 5, "--dtype", "float32")
+    assert ltkd("export-logits", *given, "--output", "plain.h5").code == 0
+    said = ltkd("distill", *TINY, "--method", "kd", "--cache", "plain.h5", "--mixup", 0.2)
+    made = exported_by_hint(ltkd, said)
+    held = made.attributes
+    assert Policy.from_json(held["policy"], "") == Policy("crop+mixup:0.2", 5)
+    assert (held["teacher_run"], made.layout.dtype) == ("teacher", "float32")
+    assert made.layout.entries == VIEWS * made.layout.rows
+
+
+def test_the_hint_for_caches_of_different_views_keeps_the_teacher(ltkd, folder):
+    given = ("--policy", "crop", "--views", 2, "--no-features", "--output", "plain.h5")
+    assert ltkd("export-logits", *given).code == 0
+    caches = ("--cache", "cache.h5", "--cache", "plain.h5")
+    made = exported_by_hint(ltkd, ltkd("distill", *TINY, "--method", "kd", *caches))
+    assert made.attributes["teacher_run"] == "teacher"
+    assert Policy(made.attributes["view_policy"]) == Policy(POLICY)
+    assert (made.layout.entries, made.layout.width) == (2 * made.layout.rows, 0)
 
 
 def test_an_export_of_mixtures_that_is_stopped_goes_on_to_the_same_bytes(ltkd, folder, monkeypatch):

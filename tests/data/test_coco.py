@@ -123,6 +123,14 @@ def test_categories_without_training_images_are_left_out_and_named(write):
     assert any("Dodo" in text for text in data.warnings)
 
 
+def test_a_category_may_be_named_by_the_words_of_others(write):
+    train, val = inaturalist(TRAIN), inaturalist(VAL)
+    for whole in (train, val):
+        for entry, name in zip(whole["categories"], ("sea", "lion", "sea lion"), strict=True):
+            entry["name"] = name
+    assert "sea lion" in load(write(train, val)).train.class_names
+
+
 def test_ids_may_be_text(write):
     whole = inaturalist(TRAIN)
     for image in whole["images"]:

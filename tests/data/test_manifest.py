@@ -178,6 +178,7 @@ BAD = {
     "one class": (HEAD + "a/0.png,cat,train\nb/0.png,cat,test\n", "has 1 class; two"),
     "two labels of a path": (HEAD + REST + "a/0.png,owl,train\n", "the label 'owl', and .*'dog'"),
     "labels joined": (HEAD + REST + "a/9.png,cat|dog,train\n", "more than one label: 'cat|dog'"),
+    "labels parted by a space": (HEAD + REST + "a/9.png,cat dog,train\n", "label: 'cat dog'"),
     "labels as a list": (HEAD + REST + "a/9.png,\"['cat', 'dog']\",train\n", "more than one label"),
     "zero byte in a path": (HEAD + REST + "a/\0.png,cat,train\n", "no image path"),
     "zero byte in a label": (HEAD + REST + "a/9.png,c\0t,train\n", "no plain text"),
@@ -199,6 +200,13 @@ def test_a_manifest_that_does_not_fit_is_a_sentence(images, text, said):
     assert caught.value.problem.isprintable()
     assert len(caught.value.problem) < 500
     assert caught.value.hint
+
+
+def test_a_class_name_of_several_words_is_one_label(images):
+    rows = [(path, label.replace("dog", "polar bear"), split) for path, label, split in ROWS]
+    rows = [(path, label.replace("owl", "bear"), split) for path, label, split in rows]
+    data = load(DataSpec(str(write(images, lines_of([("path", "label", "split"), *rows])))))
+    assert data.train.class_names == ("bear", "cat", "polar bear")
 
 
 def test_a_test_class_without_training_images_is_a_mismatch(images):

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ltkd_cli.data import DataSpec, load
@@ -34,7 +35,7 @@ def test_floating_point_values_from_0_to_1_become_0_to_255(tmp_path):
 def test_other_floating_point_values_are_refused(tmp_path, values):
     Image.fromarray(np.resize(np.float32(values), (8, 8))).save(tmp_path / "a.tif")
     failure = attempt(str(tmp_path / "a.tif"), 8)
-    assert failure == Failure(str(tmp_path / "a.tif"), failure.reason)
+    assert failure == Failure(str(tmp_path / "a.tif"), failure.reason, "unscaled")
     assert "between 0 and 1" in failure.reason
 
 
@@ -57,6 +58,26 @@ def test_a_set_with_an_image_of_unknown_range_is_refused_with_its_name(make_fold
     Image.fromarray(np.full((8, 8), 7, np.int32)).save(path)
     with pytest.raises(DataError, match=r"1 of 11 images .*class1/deep\.tif .*8 or 16 bits"):
         load(DataSpec(str(folder)))
+
+
+@pytest.mark.parametrize("store", ["always", "never"])
+def test_sound_images_that_are_refused_are_not_to_be_replaced(make_folder, monkeypatch, store):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    folder = make_folder([3, 3], size=(8, 8))
+    path = folder / "train" / "class1" / "large.png"
+    Image.new("RGB", (11, 10)).save(path)
+    with pytest.raises(DataError, match=r"110 pixels") as caught:
+        load(DataSpec(str(folder), store=store)).train.images.gather(torch.tensor([6]))
+    assert "sound" in caught.value.problem
+    assert "class1/large.png" in caught.value.problem
+    assert "smaller" in caught.value.hint
+    assert not {"replace", "remove"} & {*caught.value.hint.split()}
+
+
+def test_damaged_and_refused_images_have_an_advice_each():
+    hint = unreadable([Failure("a", "cut off"), Failure("b", "32 bits", "unscaled")], 9).hint
+    assert "replace" in hint
+    assert "8 or 16 bits" in hint
 
 
 def fifo(path):
@@ -174,7 +195,7 @@ class Forbidden(io.BytesIO):
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE])
 def test_what_the_system_does_not_give_is_not_called_damaged(number):
     found = attempt(Forbidden(number), 8, "cat/1.png")
-    assert found == Failure("cat/1.png", os.strerror(number), damaged=False)
+    assert found == Failure("cat/1.png", os.strerror(number), "withheld")
     assert not {"replace", "remove"} & {*unreadable([found], 9).hint.split()}
     assert "cat/1.png" in unreadable([found], 9).hint
 
@@ -182,5 +203,5 @@ def test_what_the_system_does_not_give_is_not_called_damaged(number):
 def test_broken_bytes_are_called_damaged(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
     found = attempt(str(tmp_path / "a.png"), 8)
-    assert found.damaged
+    assert found.cause == "damaged"
     assert "replace" in unreadable([found], 9).hint

@@ -2,17 +2,20 @@
 
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from decoded_files import HEADER, end_of_pixels, file_of, paths
 from mixed_sizes import SHORT, SIZE, write_photographs
 from PIL import Image
+from torchvision.transforms.v2 import functional
 
 from ltkd_cli.data import DataSpec, decoded, load
 from ltkd_cli.data.decode import dimensions, reduced
 from ltkd_cli.data.imageset import fingerprint
 from ltkd_cli.errors import DataDamaged, DataError, UsageError
+from ltkd_cli.views.policy import Policy, view
 
 IMAGES = 24
 """Training images that `write_photographs` writes."""
@@ -45,6 +48,22 @@ def test_images_keep_their_shape_with_a_short_side_of_at_most_what_is_asked_for(
     assert {min(size) for size in found} >= {1, 20, 33, 36}
     assert images.size == (SIZE, SIZE)
     assert images.resident is None
+
+
+@pytest.mark.parametrize("large", [(400, 300), (300, 900), (240, 260), (224, 300), (200, 150)])
+def test_the_clean_view_is_what_outputs_of_other_programs_are_to_be_computed_from(tmp_path, large):
+    folder = write_photographs(tmp_path / "large", train=(1, 1), test=1, sizes=[large])
+    page = (Path(__file__).parents[2] / "docs/foreign_outputs.md").read_text()
+    given = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], given)
+    images = load(DataSpec(str(folder), image_size=224)).train.images
+    row = torch.tensor([0])
+    shown = view(images.gather(row), row, 0 * row, Policy("none"), images.size)[0].int()
+    with Image.open(folder / "train/class0/000.jpg") as image:
+        expected = functional.pil_to_tensor(given["transform"](image)).int()
+        usual = functional.center_crop(functional.resize(image, 256), [224, 224])
+    assert (shown - expected).abs().max() <= 2
+    assert (shown - functional.pil_to_tensor(usual).int()).abs().double().mean() > 2
 
 
 def test_store_and_files_give_the_same_pixels(spec):
