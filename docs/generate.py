@@ -246,10 +246,14 @@ def published_table(rows: Mapping[str, Any], official: Mapping[str, Any]) -> str
         "row", "n", *SPLITS, "best epoch", "minutes", "official code, same pixels",
         "published, other pixels", "the row's own part of the command",
     )  # fmt: skip
+    by_command = {
+        row["arguments"]: official[row["stem"]] for row in rows.values() if row["stem"] in official
+    }
     lines = (
         (
             *published_row(name, row), minutes([*row["runs"].values()]),
-            official_code(official.get(row["stem"])), of_others(row), f"`{row['arguments']}`",
+            official_code(by_command.get(row["arguments"])), of_others(row),
+            f"`{row['arguments']}`",
         )
         for name, row in rows.items() if row["runs"]
     )  # fmt: skip
