@@ -306,6 +306,16 @@ def test_cache_info_names_the_file(ltkd, weights):
     assert json.loads(ltkd("cache", "info", "c.h5", "--json").out)["teacher_weights"]
 
 
+def test_a_head_without_a_bias_which_may_be_a_cosine_head_is_told(ltkd, weights):
+    command = ("export-logits", *weights, "--views", 1, "-o")
+    assert "taken for a linear one" not in ltkd(*command, "with.h5").err
+    tensors = torch.load("w.pt", weights_only=True)["state_dict"]
+    torch.save({n: tensor for n, tensor in tensors.items() if "fc.bias" not in n}, "w.pt")
+    said = ltkd(*command, "without.h5")
+    assert said.code == 0
+    assert "w.pt: prefix module., a head without a bias, taken for a linear one" in said.err
+
+
 def last(said):
     """The same answer without what was told before its error."""
     return type(said)(said.code, said.out, said.err[said.err.index("error: ") :])
