@@ -301,7 +301,9 @@ def _state(place: Place, name: str, expected: Callable[[], dict[str, Any]]) -> s
     run = runs.read(path)
     wanted = expected()
     parents, number = wanted.pop("parents"), wanted.pop("views_per_image", None)
-    if wanted["kind"] == "rebalance":
+    if run.kind != wanted["kind"]:
+        found = [f"kind is {run.kind!r}, not {wanted['kind']!r}"]
+    elif run.kind == "rebalance":
         stage, asked = (
             stage_in_words(one) for one in (run.record["rebalanced"][-1], wanted["stage"])
         )

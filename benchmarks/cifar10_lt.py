@@ -101,6 +101,7 @@ def main() -> None:
     try:
         if not arguments.table_only:
             os.nice(19)
+            write()  # refuses a file of other images before hours are spent
             cells = table.cells(arguments.seeds, arguments.rows)
             if not arguments.short:
                 kept.take_up((cell.name for cell in cells), arguments.runs, table.place.images)

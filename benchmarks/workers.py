@@ -80,11 +80,13 @@ def run(
     """
     workers = Workers(number, logs)
     with _stop_requests() as asked:
-        while not asked and _step(cells, workers):
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-            if workers.ended():
-                after()
-        workers.stop()
+        try:
+            while not asked and _step(cells, workers):
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+                if workers.ended():
+                    after()
+        finally:
+            workers.stop()
         if asked:
             sys.exit(128 + asked[0])
     if workers.failed:

@@ -52,11 +52,12 @@ def export_viewed(
     """The same for views of another policy or seed, into a file that is named after them."""
     if attributes.get("teacher_outputs"):  # which are of clean images
         remark = "with a teacher that ltkd runs itself"
-        return command("export-logits", "RUN", "--policy", policy.name, remark=remark)
+        seed = _unless("--view-seed", str(policy.seed), "0")
+        return command("export-logits", "RUN", "--policy", policy.name, *seed, remark=remark)
     other = {**attributes, "view_policy": policy.name, "view_seed": policy.seed}
     views = [*_views(other, layout)]
-    if not policy.has_views or views[1] == "1":  # as many as the policy has by itself
-        del views[:2]
+    if not policy.has_views or attributes.get("view_policy") == "none":
+        del views[:2]  # as many as the policy has by itself
     given = [*_teacher(path, attributes, features=False), *views]
     given += _formats_and_images(attributes, layout)
     if policy.seed != (attributes.get("view_seed") or 0):  # of which the usual name says nothing

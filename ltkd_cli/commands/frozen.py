@@ -166,7 +166,6 @@ def _take_over(run: Run, layout: Layout, attributes: dict[str, Any]) -> Iterator
                 continue
             cache.verify()
             os.link(other.resolve(), run.path / FEATURES)
-            sync_folder(run.path)
         except CacheDamaged as error:
             yield Warned(f"Not used: {error.problem}", f"rm -- {quote(str(other))}")
         except CacheError:
@@ -174,6 +173,7 @@ def _take_over(run: Run, layout: Layout, attributes: dict[str, Any]) -> Iterator
         except OSError as error:
             yield Note(f"{other} cannot be linked into {run.path}: {error.strerror}")
         else:
+            sync_folder(run.path)
             yield Note(f"{run.name}: features of {other.parent.name} are used; they are the same")
             return
 

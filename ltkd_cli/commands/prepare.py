@@ -94,7 +94,7 @@ def prepare(
         _refuse_mixing(recipe, policy, sources[0])
         check_mixtures(policy, method, given.get("classes", "all"), _unmixed(policy, sources))
         views, view_seed = policy.name, policy.seed
-    elif not views and (views := POLICIES.get(preset, "")):
+    elif kind == "teach" and not views and (views := POLICIES.get(preset, "")):
         yield Note(f"recipe {preset} brings views of {views}; --policy chooses others")
     every = given.get("evaluate_every")
     filled_in = {

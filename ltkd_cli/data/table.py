@@ -176,9 +176,11 @@ def check_table(table: Table) -> None:
                 f"labels are names of up to {MAX_NAME} characters, or numbers from 0",
             )
         if label not in declared and _is_several(label, known):
+            name = "; if it is the name of one class, write _ between its words"
+            by_spaces = not (LISTED.fullmatch(label) or {*label} & {*SEPARATORS[:-1]})
             raise DataError(
                 f"{table.place(row)} has more than one label: {shortened(label)!r}.",
-                f"{ONE_LABEL}; if it is the name of one class, write _ between its words",
+                ONE_LABEL + (name if by_spaces else ""),
             )
         split = table.splits[row] if table.splits else ""
         before = label_of.setdefault((image, split), row)

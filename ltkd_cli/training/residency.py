@@ -5,6 +5,8 @@ There no batch waits for the host; but what they take, a training step cannot ha
 
 from __future__ import annotations
 
+from shlex import quote
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
@@ -111,11 +113,12 @@ def out_of_memory(
     training step, while a frozen backbone computes features, `batch_size` is 0.
     """
     smaller = run.anew("--precision", "bfloat16") if precision == "float32" else None
+    cpu = run.resuming("--device", "cpu")  # which refuses features that a GPU has begun
     if not batch_size:
         return LtkdError(
             f"{run.name} needs more memory than the GPU has: {in_bytes(peak)} for the features of "
             "its frozen backbone.",
-            smaller or run.resuming("--device", "cpu"),
+            smaller or f"rm -f -- {quote(str(run.path))}/*.partial && {cpu}",
         )
     rest = peak - kept
     problem = (

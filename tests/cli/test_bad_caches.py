@@ -162,7 +162,9 @@ def test_features_that_are_needed_but_not_stored_are_missed_before_a_run(ltkd, s
 def test_caches_of_different_views_do_not_teach_together(ltkd, story, cache):
     assert ltkd("export-logits", "--views", 1, "--view-seed", 7, "-o", "other.h5").code == 0
     said = distill(ltkd, "--cache", cache, "--cache", "other.h5")
-    assert refused(said, 3, "other.h5", "ltkd export-logits 0001-teach-ce-resnet8 --policy crop")
+    assert refused(
+        said, 3, "other.h5", "ltkd export-logits 0001-teach-ce-resnet8 --views 1 --policy"
+    )
     assert "--view-seed" not in said.err  # 0, that of the first
 
 

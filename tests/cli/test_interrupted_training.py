@@ -154,8 +154,6 @@ import io, os, signal, sys
 from ltkd_cli.cli.app import run
 from ltkd_cli.commands import train as training
 from ltkd_cli.commands.prepare import prepare
-from ltkd_cli.errors import CacheDamaged
-from ltkd_cli.events import Step
 
 class Killed(io.StringIO):
     def write(self, text):

@@ -37,13 +37,16 @@ def test_a_recipe_brings_the_views_of_its_source_or_leaves_those_of_the_images(e
     assert any("--policy" in note for note in notes) == bool(own)
 
 
-def test_the_policies_are_those_of_the_sources():
-    assert POLICIES == {"cifar-strong": "cifar-strong", "imagenet-lt": "imagenet"}
-
-
 def test_views_that_are_asked_for_win_over_those_of_the_recipe(empty):
     settings, notes = prepared(recipe_name="cifar-strong", views="crop+flip")
     assert settings.views == "crop-flip"
+    assert not any("--policy" in note for note in notes)
+
+
+def test_without_a_teacher_distill_has_the_views_of_the_images(story):
+    asked = {"method": "ce", "recipe_name": "cifar-strong", "data": {"data": "digits-lt"}}
+    settings, notes = prepared("distill", **asked)
+    assert settings.views == "crop"
     assert not any("--policy" in note for note in notes)
 
 

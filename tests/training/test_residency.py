@@ -88,7 +88,7 @@ def test_out_of_memory_before_any_step_names_the_features_and_no_batch(run):
     assert "features" in problem
     assert hint[:3] == ("teach", "--precision", "bfloat16")
     _, hint = hinted(run, 0, batch_size=0, precision="bfloat16")
-    assert hint == ("teach", "--resume", str(run.path), "--device", "cpu")
+    assert hint == f"rm -f -- {run.path}/*.partial && ltkd teach --resume {run.path} --device cpu"
 
 
 def test_out_of_memory_names_the_data_where_they_take_more_than_the_batches(run):
