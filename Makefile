@@ -12,7 +12,7 @@ $(INSTALLED): pyproject.toml
 	.venv/bin/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-# The whole story on the embedded data set, in a folder of its own, in two or three minutes.
+# The whole story on the embedded data set, in a folder of its own, in about two minutes.
 demo: $(INSTALLED)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" bash examples/demo.sh
 
