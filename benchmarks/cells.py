@@ -16,6 +16,7 @@ from typing import Any
 
 from ltkd_cli import runs
 from ltkd_cli.commands.rebalance_options import Rebalancing, stage_in_words
+from ltkd_cli.data import DataSpec
 from ltkd_cli.methods.finding import find
 from ltkd_cli.methods.options import options
 from ltkd_cli.training.recipe import Recipe, resolve
@@ -24,7 +25,9 @@ from ltkd_cli.views.policy import Policy
 PATHS = ("data", "data_root")
 """Options of the images that may differ between programs that train on the same ones."""
 
-IMAGES = {"imbalance_type": "exp", "imbalance_seed": 0, "validation": 0}
+IMAGES = {
+    name: getattr(DataSpec, name) for name in ("imbalance_type", "imbalance_seed", "validation")
+}
 """What decides the training images where nothing else is asked for."""
 
 SPLITS = ("all", "head", "medium", "tail")

@@ -10,7 +10,7 @@ from typing import Any
 
 import tomli_w
 
-from .errors import UsageError, to_utf8
+from .errors import UsageError, look_at, to_utf8
 from .files import read_regular
 
 MAX_BYTES = 2**20
@@ -23,7 +23,7 @@ def read(path: Path) -> dict[str, Any]:
         return tomllib.loads(read_regular(path, MAX_BYTES).decode("utf-8-sig"))
     except OSError as error:
         inside = path / "config.toml"
-        hint = f"--config {quote(str(inside))}" if path.is_dir() else f"ls -l {quote(str(path))}"
+        hint = f"--config {quote(str(inside))}" if path.is_dir() else look_at(path)
         raise UsageError(f"{path} cannot be read: {error.strerror}.", hint) from error
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not TOML: it is not UTF-8.", to_utf8(path)) from None

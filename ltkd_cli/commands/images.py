@@ -11,7 +11,7 @@ import numpy as np
 from .. import distributed
 from ..data import Data, DataSpec, check, find, has_files, load
 from ..data.decoded import Progress
-from ..data.filedata import training_listing
+from ..data.filedata import data_of_splits, training_listing
 from ..errors import LtkdError
 from ..events import Event, Warned
 from .checks import how_kept
@@ -47,14 +47,14 @@ def load_checked(
     before any of them is read.
     """
     check(spec)
-    listed = find(spec).train if has_files(spec) else None
-    if listed:
-        yield from check_names(listed.class_names, listed.name)
+    splits = find(spec) if has_files(spec) else None
+    if splits:
+        yield from check_names(splits.train.class_names, splits.train.name)
     with distributed.first_alone():  # which decodes what is not decoded yet
-        data = load(spec, progress)
+        data = data_of_splits(splits, progress) if splits else load(spec, progress)
     yield from how_kept(data)
     yield from map(Warned, data.warnings)
-    if not listed:
+    if not splits:
         yield from check_names(data.train.class_names, data.name)
     return data
 

@@ -84,8 +84,7 @@ def introduce(weights: Weights | None, *, with_head: bool = False) -> Iterator[N
         ignored += found.unused
     parts += [f"head times {found.scales}"] if with_head and found.scales else []
     parts += [f"without {', '.join(ignored)}"] if ignored else []
-    head = found.elsewhere.tensors if found.elsewhere else found.head
-    if with_head and head and not head["bias"].any():
+    if with_head and found.head and not found.head["bias"].any():
         parts.append("a head without a bias, taken for a linear one (a cosine head is none)")
     if parts:
         yield Note(f"{weights.source}: {', '.join(parts)}")

@@ -7,13 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
-from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data.files import Listing, name_some
-from ..errors import DataError, DataMismatch
+from ..errors import DataError, DataMismatch, look_at
 from ..files import read_regular
 
 MAX_BYTES = 2**31
@@ -30,8 +29,7 @@ def read_names(path: Path) -> list[str]:
         text = read_regular(path, MAX_BYTES).decode("utf-8", "surrogateescape")
         text = text.removeprefix("\ufeff")  # which some editors put before the first line
     except OSError as error:
-        hint = f"ls -l {quote(str(path))}"
-        raise DataError(f"{path} cannot be read: {error.strerror}.", hint) from error
+        raise DataError(f"{path} cannot be read: {error.strerror}.", look_at(path)) from error
     names = [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
     if blank := [number for number, name in enumerate(names, 1) if not name.strip()]:
         raise DataError(

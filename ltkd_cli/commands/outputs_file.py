@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from shlex import quote
 from tokenize import TokenError
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.layout import LIMIT
-from ..errors import DataError, DataMismatch
+from ..errors import DataError, DataMismatch, look_at
 from ..files import open_regular
 
 BLOCK = 4096
@@ -41,7 +40,7 @@ def open_outputs(path: Path) -> Array:
         found = np.lib.format.open_memmap(path, mode="c")  # "r" cannot become a tensor
     except OSError as error:
         why = error.strerror or str(error)
-        raise DataError(f"{path} cannot be read: {why}.", f"ls -l {quote(str(path))}") from error
+        raise DataError(f"{path} cannot be read: {why}.", look_at(path)) from error
     except ODD as error:
         why = str(error).splitlines()[0].rstrip(".") if str(error) else "it is cut short"
         raise DataError(f"{path} is no NumPy file of numbers: {why}.", _SAVE) from None
