@@ -19,6 +19,7 @@ from ltkd_cli.commands.rebalance_options import Rebalancing, stage_in_words
 from ltkd_cli.data import DataSpec
 from ltkd_cli.methods.finding import find
 from ltkd_cli.methods.options import options
+from ltkd_cli.rebalancing.strategies import RETRAINED
 from ltkd_cli.training.recipe import Recipe, resolve
 from ltkd_cli.views.policy import Policy
 
@@ -171,7 +172,11 @@ def export(place: Place, teacher: str, policy: str = "", path: Path | None = Non
 def rebalance(place: Place, name: str, source: str, arguments: Sequence[str]) -> Cell:
     """The cell of a run whose last layer is rebalanced; one that was interrupted leaves nothing."""
     paths = [text for pair in place.images.items() if pair[0] in PATHS for text in _option(*pair)]
-    begin = ("rebalance", str(place.runs / source), *paths, *arguments, *_new_run(place, name))
+    strategy = dict(zip(arguments[::2], arguments[1::2], strict=True))["--strategy"]
+    seen = ("--evaluate-every", str(place.evaluate_every)) if strategy in RETRAINED else ()
+    begin = (
+        "rebalance", str(place.runs / source), *paths, *arguments, *seen, *_new_run(place, name)
+    )  # fmt: skip
 
     def expected() -> dict[str, Any]:
         return {
@@ -219,7 +224,8 @@ def best_on_test(
     if not seen:
         return None
     last = {split: record["scores"][split]["accuracy"] for split in SPLITS}
-    seen.append({"epoch": record["settings"]["recipe"]["epochs"], **last})
+    trained = (record.get("rebalanced") or [record["settings"]])[-1]
+    seen.append({"epoch": trained["recipe"]["epochs"], **last})
     return max(seen, key=lambda accuracies: accuracies["all"])
 
 

@@ -115,6 +115,14 @@ def rebalance(
             rich_help_panel=_RETRAINING,
         ),
     ] = None,
+    evaluate_every: Annotated[
+        int,
+        typer.Option(
+            help="Epochs between evaluations on the validation images, or on the test set where "
+            "there are none; 0 to evaluate at the end only.",
+            rich_help_panel=_RETRAINING,
+        ),
+    ] = 0,
     name: options.Name = None,
     runs: options.Runs = options.DEFAULT_RUNS,
     place: dict[str, Any],
@@ -136,7 +144,7 @@ def rebalance(
         strategy, strength, validation, views, device, recipe=recipe, epochs=epochs,
         batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay,
         smooth_head=smooth_head, smooth_tail=smooth_tail, classifier_share=classifier_share,
-        place=place,
+        evaluate_every=evaluate_every, place=place,
     )  # fmt: skip
     made = console.follow(rebalancing.rebalance(runs, source, asked, name, console.decoding))
     print_run(made)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from .. import devices, events, models, runs
 from ..data import Data, DataSpec, ImageSet, load
 from ..data.decoded import Progress
 from ..errors import Command, DataMismatch, MethodError, RunError, UsageError, command
-from ..events import Event, Rebalanced, RebalancingBegins, Warned
+from ..events import Evaluated, Event, Rebalanced, RebalancingBegins, Retrained, Warned
 from ..inference import evaluate, extract_features
-from ..metrics import write_per_class
+from ..metrics import Scores, write_per_class
 from ..models import Network
 from ..rebalancing.features import Features, drawn_anew, fixed
 from ..rebalancing.posthoc import (
@@ -27,6 +27,7 @@ from ..rebalancing.posthoc import (
     validation_rows,
 )
 from ..rebalancing.recipes import PRESETS, Retraining, default_preset, resolve
+from ..rebalancing.retraining import AfterEpoch
 from ..rebalancing.strategies import NewHead, adjust_head, chosen_by, correct_of, retrain_head
 from ..runs import Run
 from ..splits import SPLITS
@@ -66,6 +67,13 @@ class _Opened:
             self.network, images, rows, views, self.policy, self.device
         )
         return Features(found, images.labels[rows])
+
+    def scores(self, images: ImageSet) -> Scores:
+        """Those of the network as it is on the clean images."""
+        counts = self.data.train.class_counts()
+        return evaluate(
+            self.network, images, self.data.groups, counts, self.device, policy=self.policy
+        )
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,7 @@ def rebalance(
         "validation_after": compared.after,
         **changed.found,
     }
-    made = _write(root, name, opened, asked, record, began)
+    made = _write(root, name, opened, asked, record, changed.metrics, began)
     yield Rebalanced(
         name=made.name,
         source=run.name,
@@ -287,13 +295,38 @@ def _change(
         changed = adjust_head(asked.strategy, network.head, features, counts, asked.strength)
     else:
         source = yield from _source(opened, asked, how)
-        changed = yield from retrain_head(
-            asked.strategy, network.head, source, counts, how, opened.seed
-        )
+        steps = retrain_head(asked.strategy, network.head, source, counts, how, opened.seed)
+        changed = yield from _evaluated(opened, asked.evaluate_every, how, steps)
         if how.moving_statistics:
             features = yield from opened.features(*chosen_on)
     network.head = changed.head
     return changed, _Compared(old, correct_of(changed.head, features), features.labels)
+
+
+def _evaluated(
+    opened: _Opened,
+    every: int,
+    how: Retraining,
+    steps: Generator[Retrained | AfterEpoch, None, NewHead],
+) -> Generator[Event, None, NewHead]:
+    """The steps of a re-training, and an evaluation after every so many epochs but the last."""
+    data, network = opened.data, opened.network
+    images = data.validation or data.test
+    split = "test" if data.validation is None else images.split
+    metrics: list[dict[str, Any]] = []
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return replace(end.value, metrics=tuple(metrics))
+        if isinstance(step, Retrained):
+            yield step
+        elif every and step.epoch % every == 0 and step.epoch < how.recipe.epochs:
+            kept, network.head = network.head, step.head()
+            checked = Evaluated(step.epoch, split, opened.scores(images).accuracies())
+            network.head = kept
+            metrics.append({"epoch": step.epoch, split: checked.accuracy})
+            yield checked
 
 
 def _source(
@@ -318,17 +351,19 @@ def _write(
     opened: _Opened,
     asked: Rebalancing,
     stage: dict[str, Any],
+    metrics: Iterable[dict[str, Any]],
     began: float,
 ) -> Run:
     """The new run, its weights and scores; its settings are those of the run it came from."""
     parent, network, data = opened.run, opened.network, opened.data
-    counts = data.train.class_counts()
-    scores = evaluate(network, data.test, data.groups, counts, opened.device, policy=opened.policy)
+    scores = opened.scores(data.test)
     label = f"{stage['how']}-{parent.settings['model']}"
     paths = {name: getattr(opened.spec, name) for name in PATHS}
     settings = {**parent.settings, "data": parent.settings["data"] | paths}
     with runs.creating(root, "rebalance", label, settings, name) as run:
         models.save(network, run.weights)
+        for line in metrics:
+            run.log(line)
         place = {name: getattr(opened.spec, name) for name in asked.place}
         options = configuration.of_rebalancing(parent, replace(asked, place=place))
         configuration.write(run, options, torch.get_num_threads())

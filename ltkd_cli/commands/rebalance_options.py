@@ -35,6 +35,8 @@ class Rebalancing:
     smooth_head: float | None = None
     smooth_tail: float | None = None
     classifier_share: float | None = None
+    evaluate_every: int = 0
+    """Epochs between evaluations on the way; 0 to evaluate at the end only."""
     place: dict[str, Any] = field(default_factory=dict)
     """Fields of a DataSpec that say where the run's images lie, or how they are kept, now."""
 
@@ -71,6 +73,8 @@ def check(asked: Rebalancing) -> None:
     _check_that_options_fit(asked)
     if asked.strength is not None and not 0 <= asked.strength <= MAX_STRENGTH:
         raise UsageError(f"--strength must lie between 0 and {MAX_STRENGTH:g}.", "--strength 1")
+    if not 0 <= asked.evaluate_every <= MAX_COUNT:
+        raise UsageError(f"--evaluate-every must be from 0 to {MAX_COUNT:,}.", "--evaluate-every 1")
     if not 1 <= asked.views <= MAX_VIEWS:
         raise UsageError(f"--views must be from 1 to {MAX_VIEWS:,}.", "--views 8")
     if asked.validation is not None and not 1 <= asked.validation <= MAX_COUNT:
@@ -81,11 +85,11 @@ def _check_that_options_fit(asked: Rebalancing) -> None:
     """Raises UsageError where an option is for other strategies than the one asked for."""
     meant = {
         "strength": ADJUSTED,
-        **dict.fromkeys(("recipe", *OF_SGD), RETRAINED),
+        **dict.fromkeys(("recipe", "evaluate_every", *OF_SGD), RETRAINED),
         **dict.fromkeys(OF_MISLAS, ("mislas",)),
     }
     for name, strategies in meant.items():
-        if getattr(asked, name) is not None and asked.strategy not in strategies:
+        if getattr(asked, name) != getattr(Rebalancing, name) and asked.strategy not in strategies:
             option = "--" + name.replace("_", "-")
             instead = " (its smoothing: --smooth-head)" if asked.strategy == "mislas" else ""
             raise UsageError(

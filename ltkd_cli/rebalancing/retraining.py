@@ -1,7 +1,7 @@
 """Classifier re-training: a last layer anew, or its scales, on a backbone whose weights are fixed.
 
-Those that train are generators that yield progress; what they trained is their return value.
-They draw class-balanced, and follow from the seed alone.
+Those that train are generators that yield progress, and the classifier after every epoch; what
+they trained is their return value. They draw class-balanced, and follow from the seed alone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +24,19 @@ from ..views.draws import send
 from .recipes import Retraining
 
 
+@dataclass(frozen=True)
+class AfterEpoch:
+    """A classifier at the end of an epoch of its re-training."""
+
+    epoch: int
+    """Epochs that are done."""
+    head: Callable[[], Head]
+    """What it is by then; to be asked before the next epoch begins."""
+
+
 def retrain(
     head: Head, source: FeatureSource, how: Retraining, seed: int
-) -> Generator[Retrained, None, Head]:
+) -> Generator[Retrained | AfterEpoch, None, Head]:
     """A new head like `head`, trained from the start by plain cross-entropy (cRT).
 
     It begins as PyTorch begins a linear layer. Raises Diverged where the weights do not stay
@@ -40,16 +51,16 @@ def retrain(
         logits: Tensor = fresh(features)
         return logits
 
-    yield from _fit([(1.0, [*fresh.parameters()])], logits_of, source, how, seed)
+    yield from _fit([(1.0, [*fresh.parameters()])], logits_of, lambda: fresh, source, how, seed)
     return fresh
 
 
 def learn_scales(
-    head: Head, source: FeatureSource, how: Retraining, seed: int
-) -> Generator[Retrained, None, Tensor]:
-    """One factor for each class's logit [C] (LWS); the head itself stays as it is.
+    head: nn.Linear, source: FeatureSource, how: Retraining, seed: int
+) -> Generator[Retrained | AfterEpoch, None, tuple[nn.Linear, Tensor]]:
+    """The head with one factor for each class's logit, and these factors [C] (LWS).
 
-    The factors belong on the rows of its weight and on its bias. Errors as for `retrain`.
+    `head` itself stays as it is. Errors as for `retrain`.
 
     Source: Kang et al., ICLR 2020 (arXiv:1910.09217), learnable weight scaling.
     """
@@ -60,18 +71,20 @@ def learn_scales(
             logits: Tensor = head(features)
         return scales * logits
 
-    yield from _fit([(1.0, [scales])], logits_of, source, how, seed)
-    return scales.detach()
+    def scaled() -> nn.Linear:
+        return scaled_by(scales, head)
+
+    yield from _fit([(1.0, [scales])], logits_of, scaled, source, how, seed)
+    return scaled(), scales.detach()
 
 
 def smooth(
     head: nn.Linear, source: FeatureSource, how: Retraining, smoothing: Tensor, seed: int
-) -> Generator[Retrained, None, tuple[nn.Linear, Tensor]]:
-    """A head trained on from `head` by label-aware smoothing, and its scales [C] (MiSLAS).
+) -> Generator[Retrained | AfterEpoch, None, tuple[nn.Linear, Tensor]]:
+    """`head` trained on by label-aware smoothing, with scales, and these scales [C] (MiSLAS).
 
     `smoothing` [C] is how much of a label's mass goes to all classes alike. The scales multiply
-    the logits, and belong on the rows of the new head's weight and on its bias. Errors as for
-    `retrain`.
+    the logits. Errors as for `retrain`.
 
     Source: Zhong et al., "Improving Calibration for Long-Tailed Recognition", CVPR 2021
     (arXiv:2104.00466), stage 2.
@@ -89,8 +102,26 @@ def smooth(
 
     parts: list[tuple[float, list[Tensor]]]
     parts = [(1.0, [scales]), (how.classifier_share, [*fresh.parameters()])]
-    yield from _fit(parts, logits_of, source, how, seed, loss)
-    return fresh, scales.detach()
+
+    def scaled() -> nn.Linear:
+        return scaled_by(scales, fresh)
+
+    yield from _fit(parts, logits_of, scaled, source, how, seed, loss)
+    return scaled(), scales.detach()
+
+
+def scaled_by(scales: Tensor, head: nn.Linear) -> nn.Linear:
+    """A copy of a head whose logits are `scales` [C] times those of `head`."""
+    return linear_like(head, head.weight * scales[:, None], head.bias * scales)
+
+
+def linear_like(head: nn.Linear, weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A copy of a head with other weights [C, D] and biases [C]."""
+    new = copy.deepcopy(head)
+    with torch.no_grad():
+        new.weight.copy_(weight)
+        new.bias.copy_(bias)
+    return new
 
 
 def label_aware_smoothing(class_counts: Tensor, head: float, tail: float = 0.0) -> Tensor:
@@ -130,11 +161,12 @@ def _initialise(head: Head, seed: int) -> None:
 def _fit(
     trained: Sequence[tuple[float, list[Tensor]]],
     logits_of: Callable[[Tensor], Tensor],
+    head: Callable[[], Head],
     source: FeatureSource,
     how: Retraining,
     seed: int,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-) -> Generator[Retrained, None, None]:
+) -> Generator[Retrained | AfterEpoch, None, None]:
     """Trains on the logits of features, drawing class-balanced.
 
     `trained` holds the tensors to train, each list after its share of the learning rate.
@@ -164,6 +196,7 @@ def _fit(
             optimizer.step()
             done += len(rows)
             yield Retrained(done, recipe.epochs * len(labels))
+        yield AfterEpoch(epoch + 1, head)
     source.check_unchanged()
     if not all(bool(one.isfinite().all()) for _, tensors in trained for one in tensors):
         raise Diverged(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -29,7 +28,14 @@ from .posthoc import (
     sweep,
 )
 from .recipes import PRESETS, Retraining
-from .retraining import label_aware_smoothing, learn_scales, retrain, smooth
+from .retraining import (
+    AfterEpoch,
+    label_aware_smoothing,
+    learn_scales,
+    linear_like,
+    retrain,
+    smooth,
+)
 
 RETRAINED = tuple(PRESETS)
 """Classifier re-training: learns from all training images, for a fixed number of epochs."""
@@ -48,6 +54,8 @@ class NewHead:
     found: dict[str, Any]
     """What was chosen or learned, for run.json."""
     summary: str
+    metrics: tuple[dict[str, Any], ...] = ()
+    """Epochs of a re-training that were evaluated, as metrics.jsonl has them."""
 
 
 def adjust_head(
@@ -80,7 +88,7 @@ def retrain_head(
     class_counts: Tensor,
     how: Retraining,
     seed: int,
-) -> Generator[Retrained, None, NewHead]:
+) -> Generator[Retrained | AfterEpoch, None, NewHead]:
     """The head after a re-training; `head` stays as it is, and is linear but for crt."""
     recipe = {"recipe": _as_json(how)}
     trained = f"{how.recipe.epochs:,} epochs of class-balanced sampling"
@@ -89,14 +97,12 @@ def retrain_head(
         return NewHead(new, recipe, f"crt: a new classifier, {trained}")
     assert isinstance(head, nn.Linear)  # the caller refuses cosine heads
     if strategy == "lws":
-        scales = yield from learn_scales(head, source, how, seed)
-        weight, bias, words = head.weight, head.bias, "lws: "
+        scaled, scales = yield from learn_scales(head, source, how, seed)
+        words = "lws: "
     else:
         smoothing = label_aware_smoothing(class_counts, how.smooth_head, how.smooth_tail)
-        changed, scales = yield from smooth(head, source, how, smoothing, seed)
-        weight, bias = changed.weight, changed.bias
+        scaled, scales = yield from smooth(head, source, how, smoothing, seed)
         words = f"mislas: smoothing from {how.smooth_head:g} to {how.smooth_tail:g}, "
-    scaled = _linear(head, weight * scales[:, None], bias * scales)
     words += f"scales from {scales.min():.2f} to {scales.max():.2f}, {trained}"
     return NewHead(scaled, {**recipe, "scales": scales.tolist()}, words)
 
@@ -118,7 +124,9 @@ def _tau_norm(head: nn.Linear, validation: Features, strength: float | None) -> 
             validation.labels,
         )
         strength = tried.chosen
-    new = _linear(head, weight / lengths_to(weight, strength)[:, None], torch.zeros(len(weight)))
+    new = linear_like(
+        head, weight / lengths_to(weight, strength)[:, None], torch.zeros(len(weight))
+    )
     return NewHead(new, _found(strength, tried), f"tau-norm: {_choice(strength, tried)}; no bias")
 
 
@@ -139,7 +147,7 @@ def _logit_adjust(
     )
     temperature = fitted_temperature(adjusted, validation.labels_of_views())
     bias = head.bias.detach().cpu() - prior
-    new = _linear(head, head.weight / temperature, bias / temperature)
+    new = linear_like(head, head.weight / temperature, bias / temperature)
     found = _found(strength, tried) | {"temperature": temperature}
     words = f"logit-adjust: {_choice(strength, tried)}; temperature {temperature:.3g}"
     return NewHead(new, found, words)
@@ -156,14 +164,6 @@ def _logits(head: Head, features: Tensor) -> Tensor:
     with torch.inference_mode():
         logits: Tensor = head(features.to(head.weight.device))
         return logits.cpu()
-
-
-def _linear(like: nn.Linear, weight: Tensor, bias: Tensor) -> nn.Linear:
-    new = copy.deepcopy(like)
-    with torch.no_grad():
-        new.weight.copy_(weight)
-        new.bias.copy_(bias)
-    return new
 
 
 def _as_json(how: Retraining) -> dict[str, Any]:

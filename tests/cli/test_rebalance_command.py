@@ -184,6 +184,31 @@ def test_a_source_s_recipe_moves_the_statistics_below_and_no_weight(root, rebala
     }
 
 
+@pytest.mark.parametrize("recipe", ["fast", "imagenet-lt"])
+def test_epochs_on_the_way_are_evaluated_and_change_nothing(rebalance, capsys, recipe):
+    options = ("--recipe", recipe, "--epochs", "3", "--batch-size", "128")
+    silent = rebalance("seed0", "crt", *options, name="silent")
+    capsys.readouterr()
+    made = rebalance("seed0", "crt", *options, "--evaluate-every", "1", name="evaluated")
+    assert made.record["weights_sha256"] == silent.record["weights_sha256"]
+    assert silent.read_metrics() == []
+    metrics = made.read_metrics()
+    assert [line["epoch"] for line in metrics] == [1, 2]
+    assert set(metrics[0]["test"]) == {"all", "head", "medium", "tail"}
+    assert "epoch 2: test accuracy" in capsys.readouterr().err
+
+
+def test_the_accuracy_after_an_epoch_is_that_of_a_re_training_which_ends_there(rebalance):
+    """Whatever follows it: the cosine of mislas begins at the full rate."""
+    recipe = ("--recipe", "imagenet-lt", "--batch-size", "128")
+    longer = rebalance(
+        "seed0", "mislas", *recipe, "--epochs", "3", "--evaluate-every", "1", name="longer"
+    )
+    ended = rebalance("seed0", "mislas", *recipe, "--epochs", "1", name="ended")
+    wanted = {name: ended.record["scores"][name]["accuracy"] for name in ("all", "head", "tail")}
+    assert wanted.items() <= longer.read_metrics()[0]["test"].items()
+
+
 def test_eval_takes_the_seeds_of_a_strategy_together(root, rebalance, capsys):
     for seed in ("seed0", "seed1"):
         rebalance(seed, "tau-norm", name=f"{seed}-tau-norm")
@@ -268,6 +293,8 @@ def test_a_cosine_head_has_nothing_that_the_others_could_change(root, capsys, st
         (["--strategy", "lws", "--learning-rate", "nan"], 2, "--learning-rate"),
         (["--strength", "-1"], 2, "between 0 and 100"),
         (["--strength", "nan"], 2, "between 0 and 100"),
+        (["--strategy", "crt", "--evaluate-every", "-1"], 2, "--evaluate-every"),
+        (["--evaluate-every", "1"], 2, "not for logit-adjust"),
         (["--views", "0"], 2, "--views"),
         (["--validation", "0"], 2, "--validation"),
         (["--name", "seed1"], 1, "never overwritten"),

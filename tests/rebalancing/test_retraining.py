@@ -21,17 +21,19 @@ from torch.nn import functional as F
 from ltkd_cli import models
 from ltkd_cli.data import DataSpec, load
 from ltkd_cli.errors import Diverged
+from ltkd_cli.events import Retrained
 from ltkd_cli.models import ModelSpec
 from ltkd_cli.models.head import CosineHead
 from ltkd_cli.rebalancing.features import Features, drawn_anew, fixed
-from ltkd_cli.rebalancing.recipes import KANG, MISLAS, Retraining
+from ltkd_cli.rebalancing.recipes import FAST, KANG, MISLAS, Retraining, resolve
 from ltkd_cli.rebalancing.retraining import (
+    AfterEpoch,
     label_aware_smoothing,
     retrain,
     smooth,
     smoothed_cross_entropy,
 )
-from ltkd_cli.rebalancing.strategies import RETRAINED, STRATEGIES
+from ltkd_cli.rebalancing.strategies import RETRAINED, STRATEGIES, retrain_head
 from ltkd_cli.training.features import each
 from ltkd_cli.training.recipe import Recipe
 from ltkd_cli.training.sampling import draw_epoch
@@ -159,7 +161,8 @@ def test_mislas_trains_on_from_the_head_at_a_share_of_the_rate_of_its_scales(hea
     loss = F.cross_entropy(ones * head(values), features.labels[draws.rows])
     by_scale, by_weight = torch.autograd.grad(loss, [ones, head.weight])
     torch.testing.assert_close(scales, 1 - 0.2 * by_scale)
-    torch.testing.assert_close(made.weight, head.weight - 0.02 * by_weight)
+    trained = head.weight - 0.02 * by_weight
+    torch.testing.assert_close(made.weight, scales[:, None] * trained)
 
 
 @pytest.mark.parametrize("end", ["smooth_head", "smooth_tail"])
@@ -209,7 +212,7 @@ def sizes_of_batches(rows, size, *, drop_last):
     how = Retraining(replace(ONE_STEP, epochs=2, batch_size=size, drop_last=drop_last))
     source = each(torch.arange(rows) % 2, None, of)
     events = list(retrain(torch.nn.Linear(WIDTH, 2), source, how, seed=0))
-    assert len(events) == len(asked)
+    assert [type(event) for event in events].count(Retrained) == len(asked)
     return asked
 
 
@@ -225,6 +228,26 @@ def sizes_of_batches(rows, size, *, drop_last):
 )
 def test_an_epoch_has_the_batches_that_the_recipe_says(rows, drop_last, sizes):
     assert sizes_of_batches(rows, 4, drop_last=drop_last) == sizes * 2
+
+
+@pytest.mark.parametrize("strategy", RETRAINED)
+def test_the_head_after_an_epoch_is_that_of_a_re_training_which_ends_there(
+    head, features, strategy
+):
+    """The fast recipe with a rate that holds still, so that the end decides nothing else."""
+    how = resolve(strategy, FAST, {"epochs": 3}, len(features.labels))
+    how = replace(how, recipe=replace(how.recipe, schedule="constant"))
+    seen = {}
+    for step in retrain_head(strategy, head, fixed(features), COUNTS, how, seed=0):
+        if isinstance(step, AfterEpoch):
+            seen[step.epoch] = copy.deepcopy(step.head())
+    assert list(seen) == [1, 2, 3]
+    for epochs, found in seen.items():
+        shorter = replace(how, recipe=replace(how.recipe, epochs=epochs))
+        ended = finished(retrain_head(strategy, head, fixed(features), COUNTS, shorter, seed=0))
+        assert torch.equal(found.weight, ended.head.weight)
+        assert torch.equal(found.bias, ended.head.bias)
+    assert not torch.equal(seen[1].weight, seen[3].weight)
 
 
 @pytest.fixture(scope="module")
