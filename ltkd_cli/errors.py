@@ -58,7 +58,8 @@ class Command:
     """A command of ltkd that helps: what to type behind `ltkd`, unquoted, and a remark on it.
 
     As text it begins with the program's name and is quoted, and the remark is a comment of the
-    shell, so that all of it can be pasted.
+    shell, so that all of it can be pasted; also into zsh, which knows no comments at its prompt and
+    passes them on, if there is none of ;&|<>()*?[]'" in it.
     """
 
     arguments: tuple[str, ...]
@@ -88,7 +89,7 @@ def look_at(path: str | os.PathLike[str]) -> str:
 def to_utf8(path: str | os.PathLike[str]) -> str:
     """The hint that makes UTF-8 of a file in Latin-1, of which a copy with that ending stays."""
     new, old = (shlex.quote(f"{os.fspath(path)}{ending}") for ending in ("", ".latin1"))
-    return f"mv -- {new} {old} && iconv -f latin1 -t utf8 < {old} > {new}  # if it is Latin-1"
+    return f"mv -- {new} {old} && iconv -f latin1 -t utf8 < {old} > {new}"
 
 
 Hint = str | Command

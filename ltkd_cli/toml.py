@@ -26,7 +26,9 @@ def read(path: Path) -> dict[str, Any]:
         hint = f"--config {quote(str(inside))}" if path.is_dir() else look_at(path)
         raise UsageError(f"{path} cannot be read: {error.strerror}.", hint) from error
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is not TOML: it is not UTF-8.", to_utf8(path)) from None
+        raise UsageError(
+            f"{path} is not TOML: it is not UTF-8, but perhaps Latin-1.", to_utf8(path)
+        ) from None
     except RecursionError:
         raise UsageError(f"{path} is not TOML: it is nested too deeply.", _FORM) from None
     except ValueError as error:  # TOMLDecodeError, and whole numbers of too many digits

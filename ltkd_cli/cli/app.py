@@ -93,6 +93,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # names in letters that its encoding lacks
+    with suppress(ValueError):  # zsh passes on the comment behind a command that was pasted
+        del sys.argv[sys.argv.index("#") :]
     if distributed.rank():
         sys.exit(_run_along(sys.argv[1:]))
     sys.exit(run(sys.argv[1:]))

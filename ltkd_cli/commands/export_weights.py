@@ -98,7 +98,7 @@ def _check_classes(
 ) -> Iterator[Event]:
     """DataMismatch unless the head is for as many classes as the images have."""
     if weights.classes != wanted:
-        remark = f"for a head of one's own; or give weights whose head has {wanted:,} classes"
+        remark = f"for a new head, or give weights whose head has {wanted:,} classes"
         raise DataMismatch(
             f"The head of {weights.source} is for {weights.classes:,} classes, and {image_set} has "
             f"{wanted:,}.",

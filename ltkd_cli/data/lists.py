@@ -99,7 +99,8 @@ def read_text(path: Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(
-            f"The list {path} cannot be read: byte {error.start:,} is not UTF-8.",
+            f"The list {path} cannot be read: byte {error.start:,} is not UTF-8. "
+            "It may be Latin-1.",
             to_utf8(path),
         ) from error
 

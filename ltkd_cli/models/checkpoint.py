@@ -104,7 +104,7 @@ def _spec(path: Path, metadata: dict[str, str]) -> ModelSpec:
     if text is None:
         raise CheckpointError(
             f"{path} does not say which network its weights belong to.",
-            command("teach", remark="or distill; only weight files written by ltkd can be read"),
+            command("teach", remark="or distill, as only weight files written by ltkd can be read"),
         )
     try:
         return ModelSpec.from_dict(parse_json(text.encode()))

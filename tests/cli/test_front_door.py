@@ -1,11 +1,14 @@
 """Help, versions and usage errors: at once, in words, with the next command."""
 
 import io
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import ltkd_cli
 from ltkd_cli import __version__
 from ltkd_cli.cli import main
 from ltkd_cli.cli.app import run
@@ -99,6 +102,25 @@ def test_letters_that_a_terminal_lacks_are_no_error(empty, monkeypatch):
     sys.stdout.flush()
     assert ended.value.code == 0
     assert b"0 ????" in written.getvalue()
+
+
+def test_a_comment_that_zsh_passes_on_is_not_read(empty, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ltkd", "runs", "#", "see", "what", "there", "is"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, sys.argv) == (0, ["ltkd", "runs"])
+    assert "error" not in capsys.readouterr().err
+
+
+def test_remarks_on_commands_hold_nothing_that_zsh_would_obey():
+    package = Path(ltkd_cli.__file__).parent
+    remarks = [
+        remark
+        for path in package.rglob("*.py")
+        for remark in re.findall(r'\bremark(?:: str)? ?= ?f?"([^"]+)"', path.read_text())
+    ]
+    assert len(remarks) > 20
+    assert [one for one in remarks if re.search(r"[;&|<>()*?\[\]']", one)] == []
 
 
 def test_errors_have_no_colours_where_nobody_wants_them(monkeypatch):
