@@ -124,9 +124,11 @@ def run(arguments: list[str]) -> int:
     try:
         distributed.check(arguments)
         code = app(arguments, standalone_mode=False, prog_name="ltkd")
-    except Interrupted as error:  # what has no command to resume goes on when given again
-        again = command(*arguments, processes=distributed.size())
-        _report(error.problem, str(error.hint or again), "interrupted")
+    except Interrupted as error:
+        hint = error.hint
+        if not hint or "--resume" in arguments:  # the same command goes on, with its other options
+            hint = command(*arguments, processes=distributed.size())
+        _report(error.problem, str(hint), "interrupted")
         return error.exit_code
     except LtkdError as error:
         _report(error.problem, str(error.hint))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from driving import ctrl_c, disk_of, refused, result_of
+from driving import advised, ctrl_c, disk_of, refused, result_of
 from run_examples import edit
 
 from ltkd_cli import runs
@@ -70,9 +70,12 @@ def test_ctrl_c_keeps_the_run_and_resume_ends_in_the_same_bytes(ltkd, story, who
 def test_stopped_again_and_again_it_still_ends_in_the_same_bytes(ltkd, story, whole):
     folder = story / "runs/mine"
     command = ("teach", *LONG, "--name", "mine")
+    resume = ("teach", "--resume", "last", "--device", "cpu", "--log-every", "1")
     for epoch in range(1, EPOCHS):
-        assert ltkd(*command, stderr=ctrl_c(f"epoch {epoch}: ")).code == 130
-        command = ("teach", "--resume", "last", "--log-every", 1)
+        said = ltkd(*command, stderr=ctrl_c(f"epoch {epoch}: "))
+        again = resume if epoch > 1 else ("teach", "--resume", "runs/mine")
+        assert (said.code, advised(said)) == (130, list(again))
+        command = resume
     assert ltkd(*command).code == 0
     assert_same_run(folder, whole / "teach")
 
