@@ -15,7 +15,7 @@ from ..cache import Cache
 from ..data import Data, DataSpec, absolute, load
 from ..data.decoded import Progress
 from ..errors import Hint, MethodError, UsageError, command
-from ..events import Event, Note
+from ..events import Event, Note, Warned
 from ..methods.contract import Method, Task
 from ..methods.finding import find, name_of
 from ..methods.options import parse_options
@@ -34,6 +34,9 @@ from . import initial
 from .checks import check_mixtures, how_kept, warn_of_images, warn_of_network
 from .images import chosen
 from .settings import AUGMENTATIONS, Settings, with_images
+
+_JITTERS = frozenset({"jitter", "simclr-jitter"})
+"""Steps of a view policy that vary colours as `--augment jitter` does."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,12 @@ def prepare(
     yield from teacher_caches.introduce(prepared.caches, method)
     yield from warn_of_images(prepared.data)
     yield from warn_of_network(prepared.settings.model, prepared.data)
+    if prepared.settings.augment == "jitter" and _JITTERS & prepared.policy.versions.keys():
+        yield Warned(
+            f"The colours of all views vary twice: views of {prepared.policy.name} vary them, and "
+            "--augment jitter once more.",
+            "the same command without --augment jitter",
+        )
     return prepared
 
 

@@ -318,7 +318,8 @@ def _evaluated(
         try:
             step = next(steps)
         except StopIteration as end:
-            return replace(end.value, metrics=tuple(metrics))
+            made: NewHead = end.value
+            return replace(made, metrics=tuple(metrics))
         if isinstance(step, Retrained):
             yield step
         elif every and step.epoch % every == 0 and step.epoch < how.recipe.epochs:

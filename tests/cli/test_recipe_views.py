@@ -54,3 +54,10 @@ def test_a_student_sees_the_views_of_its_cache_whatever_its_recipe_brings(story)
     settings, notes = prepared("distill", method="kd", recipe_name="cifar-strong")
     assert settings.views == "crop"
     assert not any("--policy" in note for note in notes)
+
+
+def test_colours_that_would_vary_twice_are_warned_of(empty, ltkd):
+    tiny = ("--model", "resnet8", "--epochs", 1, "--evaluate-every", 0, "--augment", "jitter")
+    for steps, times in (("crop+simclr-jitter", 1), ("crop+jitter:0.4", 1), ("crop", 0)):
+        said = ltkd("teach", *tiny, "--policy", steps)
+        assert (said.code, said.err.count("vary twice")) == (0, times)
