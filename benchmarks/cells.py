@@ -172,8 +172,8 @@ def export(place: Place, teacher: str, policy: str = "", path: Path | None = Non
 def rebalance(place: Place, name: str, source: str, arguments: Sequence[str]) -> Cell:
     """The cell of a run whose last layer is rebalanced; one that was interrupted leaves nothing."""
     paths = [text for pair in place.images.items() if pair[0] in PATHS for text in _option(*pair)]
-    strategy = dict(zip(arguments[::2], arguments[1::2], strict=True))["--strategy"]
-    seen = ("--evaluate-every", str(place.evaluate_every)) if strategy in RETRAINED else ()
+    retrains = stage_of(arguments)["how"] in RETRAINED
+    seen = ("--evaluate-every", str(place.evaluate_every)) if retrains else ()
     begin = (
         "rebalance", str(place.runs / source), *paths, *arguments, *seen, *_new_run(place, name)
     )  # fmt: skip

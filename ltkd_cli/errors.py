@@ -59,7 +59,7 @@ class Command:
 
     As text it begins with the program's name and is quoted, and the remark is a comment of the
     shell, so that all of it can be pasted; also into zsh, which knows no comments at its prompt and
-    passes them on, if there is none of ;&|<>()*?[]'" in it.
+    passes them on, if there is none of ;&|<>()*?[]'"`$!~= in it.
     """
 
     arguments: tuple[str, ...]

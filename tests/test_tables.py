@@ -203,6 +203,13 @@ def rebalanced_by(place, *strategy):
     return cells.rebalance(place, "tau-norm-0", "teacher-0", strategy)
 
 
+def test_only_re_trainings_are_evaluated_on_the_way(tmp_path):
+    place = digits(tmp_path, evaluate_every=2)
+    crt = rebalanced_by(place, "--strategy", "crt", "--recipe", "bag-of-tricks").begin
+    assert crt[crt.index("--evaluate-every") + 1] == "2"
+    assert "--evaluate-every" not in rebalanced_by(place, "--strategy", "tau-norm").begin
+
+
 def test_cells_are_run_once_each_and_in_their_order(tmp_path, capsys):
     place = digits(tmp_path, evaluate_every=1, views=1)
     student = dataclasses.replace(small(1), method="kd")

@@ -124,11 +124,9 @@ def run(arguments: list[str]) -> int:
     try:
         distributed.check(arguments)
         code = app(arguments, standalone_mode=False, prog_name="ltkd")
-    except Interrupted as error:
-        hint = error.hint
-        if not hint or "--resume" in arguments:  # the same command goes on, with its other options
-            hint = command(*arguments, processes=distributed.size())
-        _report(error.problem, str(hint), "interrupted")
+    except Interrupted as error:  # what has no command to resume goes on when given again
+        again = command(*arguments, processes=distributed.size())
+        _report(error.problem, str(error.hint or again), "interrupted")
         return error.exit_code
     except LtkdError as error:
         _report(error.problem, str(error.hint))
@@ -189,8 +187,10 @@ def _report(problem: str, hint: str, what: str = "error") -> None:
 
 def _report_stop(arguments: list[str]) -> int:
     """The answer to Ctrl-C where no command listened: before or between the steps of its work."""
-    trains = arguments[:1] in (["teach"], ["distill"])
-    hint = command("runs") if trains else command(*arguments)
+    resumes = any(each.partition("=")[0] == "--resume" for each in arguments)
+    may_have_begun = arguments[:1] in (["teach"], ["distill"]) and not resumes
+    again = command(*arguments, processes=distributed.size())
+    hint = command("runs") if may_have_begun else again
     _report("stopped before the end.", str(hint), "interrupted")
     return Interrupted.exit_code
 

@@ -39,7 +39,7 @@ REPLACES = {
 }
 """A typed option -> those of the file that give way to it, with all that refines them."""
 
-REFINED_BY = {"method": ("set",), "seeds": ("jobs",), "strategy": ("strength",)}
+REFINED_BY = {"method": ("set",), "seeds": ("jobs",), "strategy": ("strength", "evaluate-every")}
 """An option -> those that mean nothing with another value of it."""
 
 REFINED_BY_PANEL = {"data": "data", "spec": "data", "recipe": "recipe", "strategy": "recipe"}

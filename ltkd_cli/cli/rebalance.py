@@ -118,9 +118,8 @@ def rebalance(
     evaluate_every: Annotated[
         int,
         typer.Option(
-            help="Epochs between evaluations on the validation images, or on the test set where "
-            "there are none; 0 to evaluate at the end only.",
-            rich_help_panel=_RETRAINING,
+            help="Epochs of a re-training between evaluations on the images that were held out, "
+            "or on the test set where none were; 0 to evaluate at the end only.",
         ),
     ] = 0,
     name: options.Name = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import typer
 
 from .. import distributed
 from ..commands.settings import Watch
-from ..errors import UsageError, command
+from ..errors import Interrupted, UsageError, command
 from . import options
 
 OF_MACHINE = ("device", "resident")
@@ -171,9 +172,11 @@ def _resume(
         run.state.unlink(missing_ok=True)  # left there by a kill in the very last moment
         console.note(f"{run.name} is finished; there is nothing to resume.")
     else:
-        run = console.follow(
-            training.resume(run, console.decoding, watch, place, caches, machine), log_every
-        )
+        resumed = training.resume(run, console.decoding, watch, place, caches, machine)
+        try:
+            run = console.follow(resumed, log_every)
+        except Interrupted as error:
+            raise Interrupted(error.problem, run.resuming(*_beside_resume(context))) from None
     print_run(run)
     print_next([run])
 
@@ -195,6 +198,19 @@ def _refuse_other_settings(context: typer.Context, which: str) -> None:
             f"A resumed run keeps its own settings, so {', '.join(given)} cannot be given.",
             command(context.info_name or "", "--resume", which),
         )
+
+
+def _beside_resume(context: typer.Context) -> Iterator[str]:
+    """The options that were typed beside --resume, to be typed again."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name in ("resume", "runs") or not _is_typed(context, name):
+            continue
+        value = context.params[name]
+        for each in value if isinstance(value, list | tuple) else [value]:
+            yield parameter.opts[0]
+            if not isinstance(each, bool):
+                yield str(each)
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:

@@ -123,10 +123,11 @@ def prepare(
     yield from warn_of_images(prepared.data)
     yield from warn_of_network(prepared.settings.model, prepared.data)
     if prepared.settings.augment == "jitter" and _JITTERS & prepared.policy.versions.keys():
+        others = (s.text for s in prepared.policy.steps if s.name() not in _JITTERS)
         yield Warned(
             f"The colours of all views vary twice: views of {prepared.policy.name} vary them, and "
             "--augment jitter once more.",
-            "the same command without --augment jitter",
+            f"--policy {Policy('+'.join(others) or 'none').name}, or no --augment jitter",
         )
     return prepared
 

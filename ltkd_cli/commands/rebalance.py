@@ -138,7 +138,7 @@ def rebalance(
     if clean_only:  # then --views decides nothing
         asked = replace(asked, views=Rebalancing.views)
     yield _introduction(opened, asked, how, validation)
-    changed, compared = yield from _change(opened, asked, how, validation)
+    changed, compared, metrics = yield from _change(opened, asked, how, validation)
     record = {
         "how": asked.strategy,
         "options": asked.options(),
@@ -149,7 +149,7 @@ def rebalance(
         "validation_after": compared.after,
         **changed.found,
     }
-    made = _write(root, name, opened, asked, record, changed.metrics, began)
+    made = _write(root, name, opened, asked, record, metrics, began)
     yield Rebalanced(
         name=made.name,
         source=run.name,
@@ -284,8 +284,12 @@ def _as_event(how: Retraining) -> events.Retraining:
 
 def _change(
     opened: _Opened, asked: Rebalancing, how: Retraining | None, validation: _Validation
-) -> Generator[Event, None, tuple[NewHead, _Compared]]:
-    """Gives the network its new head; what it was before and after on the validation images."""
+) -> Generator[Event, None, tuple[NewHead, _Compared, list[dict[str, Any]]]]:
+    """Gives the network its new head; what it was before and after on the validation images.
+
+    The third are the epochs of a re-training that were evaluated, as metrics.jsonl has them.
+    """
+    metrics: list[dict[str, Any]] = []
     network, counts = opened.network, torch.tensor(opened.data.train.class_counts())
     chosen_on = validation.images, validation.rows, validation.views
     features = yield from opened.features(*chosen_on)
@@ -296,11 +300,12 @@ def _change(
     else:
         source = yield from _source(opened, asked, how)
         steps = retrain_head(asked.strategy, network.head, source, counts, how, opened.seed)
-        changed = yield from _evaluated(opened, asked.evaluate_every, how, steps)
+        changed, metrics = yield from _evaluated(opened, asked.evaluate_every, how, steps)
         if how.moving_statistics:
             features = yield from opened.features(*chosen_on)
     network.head = changed.head
-    return changed, _Compared(old, correct_of(changed.head, features), features.labels)
+    compared = _Compared(old, correct_of(changed.head, features), features.labels)
+    return changed, compared, metrics
 
 
 def _evaluated(
@@ -308,7 +313,7 @@ def _evaluated(
     every: int,
     how: Retraining,
     steps: Generator[Retrained | AfterEpoch, None, NewHead],
-) -> Generator[Event, None, NewHead]:
+) -> Generator[Event, None, tuple[NewHead, list[dict[str, Any]]]]:
     """The steps of a re-training, and an evaluation after every so many epochs but the last."""
     data, network = opened.data, opened.network
     images = data.validation or data.test
@@ -318,8 +323,7 @@ def _evaluated(
         try:
             step = next(steps)
         except StopIteration as end:
-            made: NewHead = end.value
-            return replace(made, metrics=tuple(metrics))
+            return end.value, metrics
         if isinstance(step, Retrained):
             yield step
         elif every and step.epoch % every == 0 and step.epoch < how.recipe.epochs:

@@ -196,10 +196,10 @@ def _fit(
             optimizer.step()
             done += len(rows)
             yield Retrained(done, recipe.epochs * len(labels))
+        if not all(bool(one.isfinite().all()) for _, tensors in trained for one in tensors):
+            raise Diverged(
+                "The classifier did not stay finite on the features of this network.",
+                command("rebalance", "--strategy", "logit-adjust"),
+            )
         yield AfterEpoch(epoch + 1, head)
     source.check_unchanged()
-    if not all(bool(one.isfinite().all()) for _, tensors in trained for one in tensors):
-        raise Diverged(
-            "The classifier did not stay finite on the features of this network.",
-            command("rebalance", "--strategy", "logit-adjust"),
-        )

@@ -54,8 +54,6 @@ class NewHead:
     found: dict[str, Any]
     """What was chosen or learned, for run.json."""
     summary: str
-    metrics: tuple[dict[str, Any], ...] = ()
-    """Epochs of a re-training that were evaluated, as metrics.jsonl has them."""
 
 
 def adjust_head(

@@ -2,7 +2,7 @@
 
 run.json            settings, environment, parents with hashes, status, scores
 config.toml         settings by the names of the options, for --config
-metrics.jsonl       one line an epoch
+metrics.jsonl       one line an epoch; of a re-training, for those evaluated on the way
 model.safetensors   the weights, once training has ended
 per_class.csv       scores of every class on the test set
 state.pt            training state, only until the run is done

@@ -113,7 +113,7 @@ class Run:
         A rebalance writes all at its end and cannot be resumed, so it is begun anew.
         """
         if self.kind == "rebalance":
-            return self.anew(remark=f"for a new run, as nothing needs {self.name}")
+            return self.anew(remark="for a new run, as nothing needs this one")
         return self.resuming()
 
     def resuming(self, *more: str, remark: str = "") -> Command:

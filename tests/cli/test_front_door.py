@@ -114,13 +114,16 @@ def test_a_comment_that_zsh_passes_on_is_not_read(empty, monkeypatch, capsys):
 
 def test_remarks_on_commands_hold_nothing_that_zsh_would_obey():
     package = Path(ltkd_cli.__file__).parent
+    lines = (line for path in package.rglob("*.py") for line in path.read_text().splitlines())
     remarks = [
-        remark
-        for path in package.rglob("*.py")
-        for remark in re.findall(r'\bremark(?:: str)? ?= ?f?"([^"]+)"', path.read_text())
+        text
+        for line in lines
+        if re.search(r"\bremark ?=", line)
+        for text in re.findall(r'(?:remark ?=|else) ?f?"([^"]+)"', line)
     ]
     assert len(remarks) > 20
-    assert [one for one in remarks if re.search(r"[;&|<>()*?\[\]']", one)] == []
+    assert "whose students do, too" in remarks
+    assert [one for one in remarks if re.search(r"[;&|<>()*?\[\]'`$!~=]", one)] == []
 
 
 def test_errors_have_no_colours_where_nobody_wants_them(monkeypatch):

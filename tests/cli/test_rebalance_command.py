@@ -185,17 +185,33 @@ def test_a_source_s_recipe_moves_the_statistics_below_and_no_weight(root, rebala
 
 
 @pytest.mark.parametrize("recipe", ["fast", "imagenet-lt"])
-def test_epochs_on_the_way_are_evaluated_and_change_nothing(rebalance, capsys, recipe):
-    options = ("--recipe", recipe, "--epochs", "3", "--batch-size", "128")
-    silent = rebalance("seed0", "crt", *options, name="silent")
+@pytest.mark.parametrize(("source", "split"), [("cosine", "test"), ("held-out", "validation")])
+def test_epochs_on_the_way_are_evaluated_and_change_nothing(
+    root, rebalance, capsys, recipe, source, split
+):
+    if source == "held-out":
+        small = ("--model", "resnet8", "--epochs", "1", "--evaluate-every", "0")
+        held_out = ("--validation", "5", "--name", source, "--runs", str(root))
+        assert ltkd(["teach", *small, *held_out]) == 0
+    crt = ["rebalance", source, "--strategy", "crt", "--runs", str(root), "--recipe", recipe]
+    crt += ["--epochs", "5", "--batch-size", "128", "--views", "2"]
+    assert ltkd([*crt, "--name", "silent"]) == 0
     capsys.readouterr()
-    made = rebalance("seed0", "crt", *options, "--evaluate-every", "1", name="evaluated")
-    assert made.record["weights_sha256"] == silent.record["weights_sha256"]
+    assert ltkd([*crt, "--evaluate-every", "2", "--name", "seen"]) == 0
+    assert f"epoch 4: {split} accuracy" in capsys.readouterr().err
+    silent, seen = (runs.find(root, name) for name in ("silent", "seen"))
+    assert seen.record["weights_sha256"] == silent.record["weights_sha256"]
     assert silent.read_metrics() == []
-    metrics = made.read_metrics()
-    assert [line["epoch"] for line in metrics] == [1, 2]
-    assert set(metrics[0]["test"]) == {"all", "head", "medium", "tail"}
-    assert "epoch 2: test accuracy" in capsys.readouterr().err
+    metrics = seen.read_metrics()
+    assert [line["epoch"] for line in metrics] == [2, 4]
+    assert set(metrics[0][split]) == {"all", "head", "medium", "tail"}
+
+
+@pytest.mark.parametrize("evaluated", ["0", "1"])
+def test_a_classifier_that_does_not_stay_finite_is_refused(root, capsys, evaluated):
+    much = ("--learning-rate", "1e38", "--batch-size", "64", "--evaluate-every", evaluated)
+    assert ltkd(["rebalance", "seed0", "--strategy", "crt", *much, "--runs", str(root)]) == 1
+    assert "did not stay finite" in capsys.readouterr().err
 
 
 def test_the_accuracy_after_an_epoch_is_that_of_a_re_training_which_ends_there(rebalance):
