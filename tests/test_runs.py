@@ -326,6 +326,13 @@ def test_a_run_that_cannot_be_is_not_found(tmp_path, which):
         runs.find(tmp_path, which)
 
 
+def test_a_name_that_is_a_date_is_no_number(tmp_path):
+    create(tmp_path, name="2026-12-01")
+    assert create(tmp_path).name.startswith("0001-")
+    with pytest.raises(RunError, match="no run '2026'"):
+        runs.find(tmp_path, "2026")
+
+
 def test_a_number_that_two_runs_have_names_neither(tmp_path):
     for name in ("0001-one", "0001-two"):
         create(tmp_path, name=name)

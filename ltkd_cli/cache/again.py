@@ -35,7 +35,7 @@ def export_again(
     `attributes` and `layout` are that cache's; with `features` the new one holds some, whether
     the old one does or not. What a run keeps of a frozen backbone is to be removed instead.
     """
-    if attributes.get("backbone") or attributes.get("run"):
+    if attributes.get("backbone"):
         return f"rm -- {quote(str(path))}"
     given = [*_teacher(path, attributes, features)]
     if not attributes.get("teacher_outputs"):

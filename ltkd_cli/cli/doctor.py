@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -15,10 +15,7 @@ FOUND = 1
 @options.with_data
 def doctor(
     *,
-    spec: Annotated[
-        str | None,
-        typer.Argument(metavar="SPEC", help="The images, as for --data.", show_default="digits-lt"),
-    ] = None,
+    spec: options.Spec = None,
     as_json: options.AsJson = False,
     images: dict[str, Any],
 ) -> None:

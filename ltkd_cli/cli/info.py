@@ -29,10 +29,7 @@ def methods(
 @options.with_data
 def data(
     *,
-    spec: Annotated[
-        str | None,
-        typer.Argument(metavar="SPEC", help="The images, as for --data.", show_default="digits-lt"),
-    ] = None,
+    spec: options.Spec = None,
     plot: Annotated[
         Path | None, typer.Option(help="Write the histogram to this file (PNG, PDF, SVG).")
     ] = None,

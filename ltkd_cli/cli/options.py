@@ -105,6 +105,11 @@ Force = Annotated[
     bool,
     typer.Option("--force", help="Accept a teacher that is no better than chance."),
 ]
+Spec = Annotated[
+    str | None,
+    typer.Argument(metavar="SPEC", help="The images, as for --data.", show_default="digits-lt"),
+]
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 
 

@@ -11,6 +11,11 @@ from . import options
 _RETRAINING = "Re-training (crt, lws, mislas)"
 
 
+def _of_recipe(text: str, default: str = "the recipe's") -> Any:
+    """An option that replaces a part of the recipe."""
+    return typer.Option(help=text, show_default=default, rich_help_panel=_RETRAINING)
+
+
 @options.with_place
 def rebalance(
     *,
@@ -59,60 +64,23 @@ def rebalance(
             rich_help_panel=_RETRAINING,
         ),
     ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            help="Epochs of class-balanced sampling.",
-            show_default="the recipe's",
-            rich_help_panel=_RETRAINING,
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Images in a batch.",
-            show_default="the recipe's",
-            rich_help_panel=_RETRAINING,
-        ),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Highest learning rate.",
-            show_default="the recipe's",
-            rich_help_panel=_RETRAINING,
-        ),
-    ] = None,
-    weight_decay: Annotated[
-        float | None,
-        typer.Option(
-            help="Weight decay of what is trained.",
-            show_default="the recipe's",
-            rich_help_panel=_RETRAINING,
-        ),
-    ] = None,
+    epochs: Annotated[int | None, _of_recipe("Epochs of class-balanced sampling.")] = None,
+    batch_size: Annotated[int | None, _of_recipe("Images in a batch.")] = None,
+    learning_rate: Annotated[float | None, _of_recipe("Highest learning rate.")] = None,
+    weight_decay: Annotated[float | None, _of_recipe("Weight decay of what is trained.")] = None,
     smooth_head: Annotated[
         float | None,
-        typer.Option(
-            help="mislas: label smoothing of the largest class.",
-            show_default="0.3; cifar100-lt 0.4",
-            rich_help_panel=_RETRAINING,
-        ),
+        _of_recipe("mislas: label smoothing of the largest class.", "0.3; cifar100-lt 0.4"),
     ] = None,
     smooth_tail: Annotated[
         float | None,
-        typer.Option(
-            help="mislas: label smoothing of the smallest class.",
-            show_default="0; cifar100-lt 0.1",
-            rich_help_panel=_RETRAINING,
-        ),
+        _of_recipe("mislas: label smoothing of the smallest class.", "0; cifar100-lt 0.1"),
     ] = None,
     classifier_share: Annotated[
         float | None,
-        typer.Option(
-            help="mislas: learning rate of the classifier, as a share of that of the scales.",
-            show_default="0.05; cifar10-lt 0.5, cifar100-lt 0.2",
-            rich_help_panel=_RETRAINING,
+        _of_recipe(
+            "mislas: learning rate of the classifier, as a share of that of the scales.",
+            "0.05; cifar10-lt 0.5, cifar100-lt 0.2",
         ),
     ] = None,
     evaluate_every: Annotated[

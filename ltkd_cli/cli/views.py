@@ -13,10 +13,7 @@ from . import options
 @options.with_data
 def views(
     *,
-    spec: Annotated[
-        str | None,
-        typer.Argument(metavar="SPEC", help="The images, as for --data.", show_default="digits-lt"),
-    ] = None,
+    spec: options.Spec = None,
     policy: Annotated[
         str | None,
         typer.Option(

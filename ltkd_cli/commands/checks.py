@@ -105,18 +105,13 @@ def refuse_chance(
     yield Warned(problem)
 
 
-def check_classes(run: Run, data: Data, *, force: bool = False) -> Iterator[Warned]:
+def check_names(
+    run: Run, class_names: Sequence[str], image_set: str, force: bool
+) -> Iterator[Warned]:
     """Raises DataMismatch unless the run was trained on these classes in this order.
 
     With `force`, as many classes with other names are a warning.
     """
-    yield from check_names(run, data.train.class_names, data.name, force)
-
-
-def check_names(
-    run: Run, class_names: Sequence[str], image_set: str, force: bool
-) -> Iterator[Warned]:
-    """The same for the names of the classes of an image set."""
     trained, given = run.record["data"]["class_names"], list(class_names)
     if trained == given:
         return

@@ -26,7 +26,7 @@ from ..runs.record import ScoresRecord
 from ..splits import GROUP_ALIASES, SPLITS
 from ..views.policy import Policy
 from .caches import open_cache, taught_in
-from .checks import check_classes, how_kept
+from .checks import check_names, how_kept
 from .identity import draw_of, setting_of
 from .rebalance_options import changed_in_words, stage_in_words
 from .settings import PATHS, Settings, moved
@@ -227,7 +227,7 @@ def _score_run(
     device = devices.open_device(device_name)
     data = load(moved(settings.data, place), progress)
     yield from how_kept(data)
-    yield from check_classes(run, data)
+    yield from check_names(run, data.train.class_names, data.name, force=False)
     images, recorded = _images(run, data, split), run.record["data"]
     if not images.matches(recorded.get(split)):
         yield Warned(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable, Generator, Iterator
@@ -253,9 +252,9 @@ def _attributes(
 
 def _scores(run: Run, data: Data, network: models.Network, device: torch.device) -> dict[str, Any]:
     """The run's own scores where they are about the same test images and groups, else new ones."""
-    known, groups = run.record["data"], dataclasses.asdict(data.groups)
-    same = data.test.matches(known["test"]) and _as_json(groups) == known["groups"]
-    if same:
+    known = run.record["data"]
+    groups = {"rule": data.groups.rule, "of_class": [*data.groups.of_class]}
+    if data.test.matches(known["test"]) and groups == known["groups"]:
         scores: dict[str, Any] = run.record["scores"]
         return scores
     counts, policy = data.train.class_counts(), Policy(Settings.of(run).views)
@@ -269,7 +268,3 @@ def _classes(run: Run) -> list[int]:
         return []
     of_class = run.record["data"]["groups"]["of_class"]
     return [number for number, own in enumerate(of_class) if own == group]
-
-
-def _as_json(values: dict[str, Any]) -> Any:
-    return json.loads(json.dumps(values))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from .. import models
-from ..cache import FORMAT, Cache, CacheWriter, Layout, container
+from ..cache import FORMAT, Cache, CacheWriter, Layout
 from ..cache.attributes import as_read, software_versions
 from ..cache.difference import of_exports
 from ..cache.target import lock_of, partial_of
@@ -54,7 +54,7 @@ def open_features(
     settings, images, device = prepared.settings, prepared.data.train, prepared.device
     path, views = run.path / FEATURES, settings.feature_views or 1
     layout = _layout(images, views, prepared.network.width)
-    attributes = _attributes(run, prepared, _begun(path))
+    attributes = _attributes(prepared)
     if not (os.path.lexists(path) or os.path.lexists(partial_of(path))):
         yield from _take_over(run, layout, attributes)
     if not _is_complete(path, layout, attributes):
@@ -90,8 +90,6 @@ def features_of(run: Run, images: ImageSet, views: int) -> FeatureSource | None:
 
 def _are_of(run: Run, attributes: Mapping[str, Any]) -> bool:
     """Whether features are of the run's own backbone, views and precision."""
-    if "run" in attributes:  # begun before features belonged to a backbone
-        return bool(attributes["run"] == run.identity)
     settings, network = Settings.of(run), models.load(run.weights, run.verified_weights())
     wanted = {
         "backbone": _backbone(network),
@@ -106,30 +104,15 @@ def _layout(images: ImageSet, views: int, width: int) -> Layout:
     return Layout.even(np.zeros(len(images.labels), np.int64), 1, views, width, "float32")
 
 
-def _begun(path: Path) -> dict[str, Any]:
-    """What the file, or its partial one, says of itself; empty where there is neither.
-
-    Empty, too, for one that cannot be read, of which whoever opens it next will tell.
-    """
-    for each, unfinished in ((path, False), (partial_of(path), True)):
-        with suppress(CacheError):
-            return container.read(each, unfinished=unfinished).attributes
-    return {}
-
-
-def _attributes(run: Run, prepared: Prepared, held: Mapping[str, Any]) -> dict[str, Any]:
-    """All that decides the features; `held` is what the run's own file says, if there is one.
-
-    Files begun before features belonged to a backbone name the run in its place.
-    """
+def _attributes(prepared: Prepared) -> dict[str, Any]:
+    """All that decides the features."""
     policy, images = prepared.policy, prepared.data.train
-    of_run = {"run": run.identity} if "run" in held else {"backbone": _backbone(prepared.network)}
     return {
         "image_set": prepared.data.name,
         "fingerprint": images.fingerprint,
         "class_names": ["all"],
         "class_counts": [len(images.labels)],
-        **of_run,
+        "backbone": _backbone(prepared.network),
         "policy": policy.as_json(),
         "autocast": prepared.settings.precision,
         "device": prepared.device.type,

@@ -32,21 +32,13 @@ class Ancestor:
 
 
 @dataclass(frozen=True)
-class FileFound:
-    """A file in a run's folder."""
-
-    name: str
-    size: int
-    """Bytes."""
-
-
-@dataclass(frozen=True)
 class Details:
     """All about one run."""
 
     run: Run
     ancestors: tuple[Ancestor, ...]
-    files: tuple[FileFound, ...]
+    files: dict[str, int]
+    """Names of the files in its folder -> bytes."""
     repeat: Command | None
     """The command that makes the run again; None where the run has no config.toml."""
 
@@ -55,13 +47,9 @@ def describe(root: Path, run: Run) -> Details:
     """All about a run; its teachers' runs are looked for beside their caches and in `root`."""
     again = command(run.kind, "--config", run.config) if os.path.lexists(run.config) else None
     ancestors = tuple(_ancestors(root, run, frozenset({run.identity})))
-    return Details(run, ancestors, tuple(_files(run)), again)
-
-
-def _files(run: Run) -> Iterator[FileFound]:
-    for path in sorted(run.path.iterdir()):
-        if path.is_file() and not path.name.startswith("."):
-            yield FileFound(path.name, path.stat().st_size)
+    found = (path for path in sorted(run.path.iterdir()) if path.is_file())
+    files = {path.name: path.stat().st_size for path in found if not path.name.startswith(".")}
+    return Details(run, ancestors, files, again)
 
 
 def _ancestors(root: Path, run: Run, seen: frozenset[str]) -> Iterator[Ancestor]:

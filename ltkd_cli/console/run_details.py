@@ -36,7 +36,7 @@ def print_details(details: Details) -> None:
     for name, title in PARTS.items():
         if values := run.settings.get(name):
             terminal.facts(title, _listed(values), to=terminal.STDOUT)
-    files = [(each.name, in_bytes(each.size)) for each in details.files]
+    files = [(name, in_bytes(size)) for name, size in details.files.items()]
     terminal.facts("Files", files, to=terminal.STDOUT)
     if details.repeat:
         threads = run.record.get("threads")
@@ -54,7 +54,7 @@ def run_document(details: Details) -> dict[str, Any]:
         "status": run.status,
         "warnings": list(run.warnings),
         "ancestors": [dataclasses.asdict(each) for each in details.ancestors],
-        "files": {each.name: each.size for each in details.files},
+        "files": details.files,
         "repeat": details.repeat and str(details.repeat),
     }
 

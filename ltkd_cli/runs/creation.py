@@ -155,7 +155,8 @@ def _final_path(root: Path, name: str | None, label: str) -> Path:
 
 
 def _next_number(root: Path) -> int:
-    matches = (re.match(r"(\d{4,15})-", path.name) for path in root.iterdir())
+    # A name such as 2026-12-01 is a date.
+    matches = (re.match(r"(\d{4,15})-(?!\d)", path.name) for path in root.iterdir())
     return max((int(match[1]) for match in matches if match), default=0) + 1
 
 

@@ -44,7 +44,7 @@ def find(root: Path, which: str) -> Run:
     for candidate in (root / which, folder):
         if os.path.lexists(candidate / RECORD):
             return read(candidate)
-    numbered = root.glob(f"{int(which):04d}-*") if _is_number(which) else []
+    numbered = root.glob(f"{int(which):04d}-[!0-9]*") if _is_number(which) else []
     bearers = sorted(each for each in numbered if os.path.lexists(each / RECORD))
     if len(bearers) > 1:
         raise RunError(

@@ -6,14 +6,13 @@ import shutil
 from contextlib import chdir
 from pathlib import Path
 
-import numpy as np
 import pytest
 from driving import ctrl_c
 from foreign_weights import SMALL, write_small
 from safetensors.torch import load_file
 
 from benchmarks.faults.forging import forge_attributes
-from ltkd_cli.cache import Cache, CacheWriter, container
+from ltkd_cli.cache import Cache, container
 from ltkd_cli.commands.frozen import features_of
 from ltkd_cli.commands.prepare import reopen
 from ltkd_cli.commands.settings import Settings
@@ -67,11 +66,6 @@ def flip(path, byte):
 def an_entry(path):
     """Place of a byte of the features."""
     return container.read(path).ranges["features"].offset + 5
-
-
-def as_begun_before(path, run):
-    """Lets a file name its run instead of the backbone."""
-    return forge_attributes(path, "backbone", run=find(Path("runs"), run).identity)
 
 
 def test_a_second_head_takes_the_features_over(ltkd, first):
@@ -137,7 +131,7 @@ def a_dangling_link(path):
 
 UNFIT = (
     *(damaged, damaged_in_what_it_says, unfinished, of_other_software, of_another_device),
-    *(a_dangling_link, lambda path: as_begun_before(path, "first")),
+    a_dangling_link,
 )
 
 
@@ -195,37 +189,6 @@ def test_a_run_that_has_begun_to_compute_goes_on_with_its_own(ltkd, empty):
     assert weights_of("second") == weights_of("first")
 
 
-def test_a_finished_file_that_names_its_run_is_gone_on_with(ltkd, first):
-    stopped = ltkd(*FROZEN, *VIEWS, "--name", "second", stderr=ctrl_c("recipe quick"))
-    assert stopped.code == 130
-    shutil.copy(FIRST, SECOND.with_name("copy"))  # its own bytes, no longer those of the other
-    SECOND.with_name("copy").replace(SECOND)
-    as_begun_before(SECOND, "second")
-    before = SECOND.stat()
-    assert ltkd("teach", "--resume", "second").code == 0
-    assert os.path.samestat(SECOND.stat(), before)
-    assert weights_of("second") == weights_of("first")
-
-
-def test_an_unfinished_file_that_names_its_run_is_gone_on_with(ltkd, empty):
-    write_small("w.pt")
-    views = ("--feature-views", 4)
-    assert ltkd(*FROZEN, *views, "--runs", "elsewhere", "--name", "whole").code == 0
-    stopped = ltkd(*FROZEN, *views, "--name", "second", stderr=ctrl_c("by the frozen backbone"))
-    assert stopped.code == 130
-    begun = SECOND.with_name("features.hdf5.partial")
-    found = container.read(begun, unfinished=True)
-    held = {name: value for name, value in found.attributes.items() if name != "backbone"}
-    begun.unlink()
-    names_run = {**held, "run": find(Path("runs"), "second").identity}
-    features = Cache.open(Path("elsewhere/whole/features.hdf5")).tensor("features").numpy()
-    with CacheWriter(SECOND, found.layout, names_run) as writer:
-        writer.write(0, np.zeros((500, 1), np.float32), features[:500])
-    assert ltkd("teach", "--resume", "second").code == 0
-    assert Cache.open(SECOND).attributes["run"] == names_run["run"]
-    assert weights_of("second") == weights_of("whole", "elsewhere")
-
-
 def test_rebalance_reads_them_where_they_are_of_the_run(ltkd, first):
     assert ltkd(*FROZEN, *VIEWS, *OTHER_HEAD, "--name", "second").code == 0
     write_small("other.pt", seed=5)
@@ -242,7 +205,3 @@ def test_rebalance_reads_them_where_they_are_of_the_run(ltkd, first):
         assert not features_of(run, images, 2)
     shutil.copy(FIRST, SECOND)
     assert features_of(run, images, 2)
-    as_begun_before(SECOND, "second")
-    assert features_of(run, images, 2)
-    forge_attributes(SECOND, run=find(Path("runs"), "first").identity)
-    assert not features_of(run, images, 2)
