@@ -149,10 +149,10 @@ class Layout:
             "done": Shape(np.dtype("u1"), (self.entries,)),
         }
 
-    def row_and_view(self, entry: int) -> tuple[int, int]:
-        """The image, and which of its views, that an entry belongs to."""
+    def place(self, entry: int) -> str:
+        """The image, and which of its views, that an entry belongs to, in words."""
         row = int(np.searchsorted(self.first, entry, side="right")) - 1
-        return row, entry - int(self.first[row])
+        return f"row {row}, view {entry - int(self.first[row])}"
 
     def fault(self) -> str:
         """What breaks the format's rules in `first` or `labels`; empty where nothing does."""

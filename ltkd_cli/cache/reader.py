@@ -198,18 +198,17 @@ class Cache:
         self.check_unchanged()
         bad = damaged(self.layout, self._arrays, np.arange(self.layout.entries))
         if len(bad):
-            row, view = self.layout.row_and_view(int(bad[0]))
             raise self._damage(
                 f"{len(bad):,} of {self.layout.entries:,} entries are not what was written,"
-                f" the first for row {row}, view {view}",
+                f" the first for {self.layout.place(int(bad[0]))}",
             )
 
     def _refuse_missing(self) -> None:
         undone = np.flatnonzero(self._arrays["done"] != 1)
         if len(undone):
-            row, view = self.layout.row_and_view(int(undone[0]))
             raise self._damage(
-                f"{len(undone):,} entries do not exist, the first for row {row}, view {view}",
+                f"{len(undone):,} entries do not exist, the first for "
+                f"{self.layout.place(int(undone[0]))}",
             )
 
     def _refuse_shorter(self) -> None:
@@ -230,8 +229,8 @@ class Cache:
                 continue
             bad = damaged(self.layout, self._arrays, fresh, names & set(part))
             if len(bad):
-                row, view = self.layout.row_and_view(int(bad[0]))
-                raise self._damage(f"the entry of row {row}, view {view} is not what was written")
+                place = self.layout.place(int(bad[0]))
+                raise self._damage(f"the entry of {place} is not what was written")
             self._checked[column, fresh] = True
 
     def _views_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

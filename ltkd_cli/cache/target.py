@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 
 from ..errors import CacheError, command
-from ..files import Locked, free_space, locked
+from ..files import free_space
 
 FULL = {
     errno.ENOSPC: "free some space and give the same command again; it goes on where it stopped",
@@ -33,18 +33,6 @@ def draft_of(path: Path) -> Path:
 def lock_of(path: Path) -> Path:
     """Name of the lock of a cache while it is written."""
     return path.with_name(f"{path.name}.partial.lock")
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Holds the lock of the cache `path`; CacheError where another process does."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(lock_of(path)))
-        except Locked as error:
-            problem = f"{partial_of(path)} is being written by {error}."
-            raise CacheError(problem, error.hint) from None
-        yield
 
 
 @contextmanager

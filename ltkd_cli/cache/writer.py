@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CacheDamaged, CacheError, CacheMismatch, command
-from ..files import sync_folder, write_all
+from ..files import Locked, locked, sync_folder, write_all
 from . import container, trailer
 from .attributes import as_read, software_versions
 from .container import Container, Opened
 from .difference import lines, of_exports
 from .layout import FORMAT, LIMIT, Layout
 from .pack import checksums, damaged, first_unfit, pack
-from .target import draft_of, held, partial_of, refuse_existing, require_room, writing
+from .target import draft_of, lock_of, partial_of, refuse_existing, require_room, writing
 
 SYNC_SECONDS = 2.0
 """Work that a crash of the machine may cost at most, in seconds."""
@@ -68,7 +68,11 @@ class CacheWriter:
         with ExitStack() as stack, self._writing():
             refuse_existing(self.path, replace=self._replace)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(held(self.path))
+            try:
+                stack.enter_context(locked(lock_of(self.path)))
+            except Locked as error:
+                problem = f"{self.partial} is being written by {error}."
+                raise CacheError(problem, error.hint) from None
             if not os.path.lexists(self.partial):
                 self._create()
             file = Opened(self.partial, os.O_RDWR, follow=False)
@@ -226,10 +230,9 @@ class CacheWriter:
         for entry in bad:
             self._put("done", int(entry), np.zeros(1, np.uint8))
         if len(bad):
-            row, view = self.layout.row_and_view(int(bad[0]))
             self.warnings = (
                 f"{self.partial} had {len(bad):,} entries that are not what was written, the"
-                f" first for row {row}, view {view}; they are written anew.",
+                f" first for {self.layout.place(int(bad[0]))}; they are written anew.",
             )
 
     def _refuse_shapes(
@@ -247,9 +250,9 @@ class CacheWriter:
         position = first_unfit(values)
         if position is None:
             return
-        row, view = self.layout.row_and_view(start + position // values.shape[1])
+        place = self.layout.place(start + position // values.shape[1])
         raise CacheError(
-            f"For row {row}, view {view}, the teacher gives a {what} of"
+            f"For {place}, the teacher gives a {what} of"
             f" {values.flat[position]:g}; a cache holds finite numbers below {LIMIT:,.0f}.",
             command("eval"),
         )
@@ -259,10 +262,9 @@ class CacheWriter:
         bad = damaged(self.layout, self._found.arrays, np.arange(self.layout.entries))
         if not len(bad):
             return
-        row, view = self.layout.row_and_view(int(bad[0]))
         raise CacheDamaged(
             f"{self.partial} has {len(bad):,} entries that are not what was written,"
-            f" the first for row {row}, view {view}.",
+            f" the first for {self.layout.place(int(bad[0]))}.",
             "give the same command again; it writes them anew",
         )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import CheckpointError, UsageError, command
 from ..files import read_regular, sha256_of, write_atomically
 from ..records import Invalid, parse_json
-from .network import Network, load_tensors, without_weights
+from .network import Network, build, load_tensors
 from .spec import ModelSpec
 
 _METADATA_KEY = "ltkd_model"
@@ -50,7 +50,7 @@ def load(path: str | Path, data: bytes | None = None) -> Network:
     spec, tensors = _parsed(path, _read(path) if data is None else data)
     _check_head(path, spec, tensors)
     try:
-        network = without_weights(spec)
+        network = build(spec, 0, download=False)
     except UsageError as error:
         raise CheckpointError(f"{path} cannot be used here: {error.problem}", error.hint) from error
     _check(path, network.state_dict(), tensors)
@@ -66,7 +66,7 @@ def is_own(data: bytes) -> bool:
         header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except Invalid:
         return False
-    return _METADATA_KEY in header.get("__metadata__", {})
+    return _METADATA_KEY in (header.get("__metadata__") or {})
 
 
 def weights_sha256(path: str | Path) -> str:

@@ -105,18 +105,8 @@ def check(name: str, head: str = "linear") -> None:
         raise _unknown(name)
 
 
-def without_weights(spec: ModelSpec) -> Network:
-    """A network to load weights into: nothing is downloaded, the spec is taken as it is.
-
-    Leaves the global random generators as they were; UsageError for a spec that cannot be built.
-    """
-    spec.check()
-    with own_randomness(0):
-        return Network(spec, _backbone(spec, download=False))
-
-
 def backbone_of(spec: ModelSpec) -> Backbone:
-    """The layers of a network below its head, with arbitrary weights; errors as above."""
+    """The layers of a network below its head, with arbitrary weights; errors as for `build`."""
     with own_randomness(0):
         return _backbone(spec, download=False)
 

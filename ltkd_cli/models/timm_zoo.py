@@ -40,7 +40,7 @@ def backbone(name: str, *, pretrained: bool, download: bool) -> Backbone:
 
     `download` fetches pretrained weights. Raises CheckpointError where that fails.
     """
-    layers: Any = _layers(name, download=download)
+    layers: Any = _fetched(name, num_classes=0) if download else original(name, 0)
     facts = layers.pretrained_cfg
     height, width = facts["input_size"][1:]
     return Backbone(
@@ -89,13 +89,6 @@ def renamed(tensors: Mapping[str, Tensor], layers: nn.Module) -> Mapping[str, Te
     except Exception:  # it is made for good files, and fails in every way on others
         return tensors
     return found
-
-
-def _layers(name: str, *, download: bool) -> nn.Module:
-    if download:
-        return _fetched(name, num_classes=0)
-    layers: nn.Module = _timm(name).create_model(name.removeprefix(PREFIX), num_classes=0)
-    return layers
 
 
 def _fetched(name: str, **options: Any) -> nn.Module:

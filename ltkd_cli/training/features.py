@@ -13,7 +13,7 @@ from ..cache import Cache
 from ..methods.contract import Batch
 from ..views.draws import send
 from ..views.reader import Request
-from .sampling import SampledViews, batches_of, draw_subset
+from .sampling import SampledViews, batches_of, draw_epoch
 
 _FEATURES = frozenset({"features"})
 
@@ -75,7 +75,7 @@ class FeatureLoader:
         """Rows and views of an epoch, limited to the views that are stored."""
         labels, views = self.source.labels, self.source.views
         counts = None if views is None else torch.full_like(labels, views)
-        return draw_subset(labels, sampler, seed, epoch, counts, self.subset)
+        return draw_epoch(labels, sampler, seed, epoch, counts, self.subset)
 
     def check_unchanged(self) -> None:
         """Raises CacheDamaged where the file of the features was changed since it was opened."""

@@ -20,7 +20,7 @@ from ..views.draws import send
 from ..views.policy import Mixed, Policy, finish, render, to_float, view
 from ..views.reader import Reader, Request
 from ..views.steps.simclr_jitter import jitter
-from .sampling import SampledViews, batches_of, draw_subset
+from .sampling import SampledViews, batches_of, draw_epoch
 
 Item = TypeVar("Item")
 
@@ -57,7 +57,7 @@ class Loader:
     def sample_epoch(self, sampler: str, seed: int, epoch: int) -> SampledViews:
         """Rows and views of an epoch, limited to the views that every cache holds."""
         labels, views = self.image_set.labels, self._view_counts()
-        return draw_subset(labels, sampler, seed, epoch, views, self.subset)
+        return draw_epoch(labels, sampler, seed, epoch, views, self.subset)
 
     def check_unchanged(self) -> None:
         """Raises CacheDamaged where the file of a cache was changed since it was opened."""

@@ -41,14 +41,24 @@ def whole_batches(draws: SampledViews, batch_size: int) -> SampledViews:
 
 
 def draw_epoch(
-    labels: Tensor, sampler: str, seed: int, epoch: int, view_counts: Tensor | None = None
+    labels: Tensor,
+    sampler: str,
+    seed: int,
+    epoch: int,
+    view_counts: Tensor | None = None,
+    subset: Tensor | None = None,
 ) -> SampledViews:
     """The N rows that an epoch samples from a training set with `labels` [N], and their views.
 
     The sampler `instance` takes every row once, `class-balanced` every class equally often.
     `view_counts` int64 [N] limits the views of each row; without it views are unlimited.
-    Within an epoch the views of a row that is drawn again differ until all are used.
+    Within an epoch the views of a row that is drawn again differ until all are used. Of a
+    `subset` of rows, int64 [M], the epoch samples M.
     """
+    if subset is not None:
+        own_views = None if view_counts is None else view_counts[subset]
+        sampled = draw_epoch(labels[subset], sampler, seed, epoch, own_views)
+        return SampledViews(subset[sampled.rows], sampled.views)
     if sampler == "class-balanced":
         rows, repeats = _class_balanced(labels, seed, epoch)
     else:
@@ -57,22 +67,6 @@ def draw_epoch(
     limit = UNLIMITED_VIEWS if view_counts is None else view_counts[rows]
     views = (counter_hash(seed, _VIEW, epoch, rows) + repeats) % limit
     return SampledViews(rows, views)
-
-
-def draw_subset(
-    labels: Tensor,
-    sampler: str,
-    seed: int,
-    epoch: int,
-    view_counts: Tensor | None,
-    subset: Tensor | None,
-) -> SampledViews:
-    """The same from the rows in `subset` int64 [M], as many as these are; None for all."""
-    if subset is None:
-        return draw_epoch(labels, sampler, seed, epoch, view_counts)
-    own_views = None if view_counts is None else view_counts[subset]
-    sampled = draw_epoch(labels[subset], sampler, seed, epoch, own_views)
-    return SampledViews(subset[sampled.rows], sampled.views)
 
 
 def _class_balanced(labels: Tensor, seed: int, epoch: int) -> tuple[Tensor, Tensor]:

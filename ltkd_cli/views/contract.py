@@ -89,7 +89,6 @@ class MixStep(Step):
     """Share of the views that are mixed."""
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         within("alpha", self.alpha, 0.01, 100)
         within("share of views", self.share, 0, 1)
 

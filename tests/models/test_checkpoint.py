@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from ltkd_cli.errors import CheckpointError
 from ltkd_cli.models import ModelSpec, build, load, save, weights_sha256
+from ltkd_cli.models.checkpoint import is_own
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 SPEC = ModelSpec("resnet8", 10, head="cosine:20", projection=12, mean=MEAN, std=STD)
@@ -64,6 +65,7 @@ def test_a_header_without_metadata_is_named(written):
     for metadata in (None, {}):
         header = json.dumps({**json.loads(whole[8:end]), "__metadata__": metadata}).encode()
         written.write_bytes(len(header).to_bytes(8, "little") + header + whole[end:])
+        assert not is_own(written.read_bytes())
         with pytest.raises(CheckpointError, match=str(written)):
             load(written)
 

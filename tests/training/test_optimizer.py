@@ -10,7 +10,7 @@ from ltkd_cli.events import Step
 from ltkd_cli.methods.ce import CrossEntropy
 from ltkd_cli.methods.contract import Task
 from ltkd_cli.models import ModelSpec
-from ltkd_cli.models.network import without_weights
+from ltkd_cli.models.network import build
 from ltkd_cli.models.stages import freeze
 from ltkd_cli.training.loader import open_loader
 from ltkd_cli.training.loop import _set_learning_rate, begin, train
@@ -66,7 +66,7 @@ def test_adamw_leaves_tokens_and_position_embeddings_undecayed(name):
     if name.startswith("timm"):
         pytest.importorskip("timm")
     with torch.device("meta"):
-        network = without_weights(ModelSpec(name, 3, mean=(0, 0, 0), std=(1, 1, 1)))
+        network = build(ModelSpec(name, 3, mean=(0, 0, 0), std=(1, 1, 1)), 0, download=False)
     optimizer = build_optimizer(network, nn.Module(), ADAMW)
     free = {
         p for group in optimizer.param_groups if not group["weight_decay"] for p in group["params"]

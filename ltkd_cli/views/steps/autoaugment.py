@@ -120,7 +120,6 @@ class AutoAugment(PixelStep):
     learnt_on: str = "cifar10"
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         if self.learnt_on not in NAMES:
             raise BadArgument(f"its tables are {', '.join(NAMES)}, not {self.learnt_on!r}")
 

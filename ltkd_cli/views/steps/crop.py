@@ -25,7 +25,6 @@ class Crop(PixelStep):
     pixels: int | None = None
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         if self.pixels is not None:
             within("number of pixels", self.pixels, 1, 4096)
 

@@ -27,7 +27,6 @@ class Cutout(PixelStep):
     pixels: int
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         within("number of pixels", self.pixels, 2, 8192)
 
     def boxes(self, draws: Draws, size: tuple[int, int]) -> Tensor:

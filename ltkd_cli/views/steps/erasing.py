@@ -38,7 +38,6 @@ class RandomErasing(PixelStep):
     probability: float = 0.5
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         within("probability", self.probability, 0, 1)
 
     def boxes(self, draws: Draws, size: tuple[int, int]) -> Tensor:

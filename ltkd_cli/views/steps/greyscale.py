@@ -26,7 +26,6 @@ class Greyscale(PixelStep):
     probability: float = 0.1
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         within("probability", self.probability, 0, 1)
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:

@@ -39,7 +39,6 @@ class Jitter(PixelStep):
     hue: float
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         for name in ("brightness", "contrast", "saturation"):
             within(name, getattr(self, name), 0)
         within("hue", self.hue, 0, 0.5)

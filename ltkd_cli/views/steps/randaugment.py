@@ -36,7 +36,6 @@ class RandAugment(PixelStep):
     probability: float = 1.0
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         within("number of operations", self.count, 1, 14)
         within("magnitude", self.magnitude, 0, BINS - 1)
         within("probability", self.probability, 0, 1)

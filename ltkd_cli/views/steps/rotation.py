@@ -24,7 +24,6 @@ class Rotation(PixelStep):
     degrees: float
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         within("angle in degrees", self.degrees, 0, 180)
 
     def angles(self, draws: Draws) -> Tensor:

@@ -34,7 +34,6 @@ class RandomResizedCrop(CropStep):
     area: float = 0.08
 
     def __post_init__(self) -> None:
-        """Checks the arguments."""
         within("smallest area", self.area, 0.0001, 1)
 
     def boxes(self, heights: Tensor, widths: Tensor, draws: Draws) -> Tensor:
