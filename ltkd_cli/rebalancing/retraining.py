@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -46,12 +47,7 @@ def retrain(
     """
     fresh = copy.deepcopy(head)
     _initialise(fresh, seed)
-
-    def logits_of(features: Tensor) -> Tensor:
-        logits: Tensor = fresh(features)
-        return logits
-
-    yield from _fit([(1.0, [*fresh.parameters()])], logits_of, lambda: fresh, source, how, seed)
+    yield from _fit([(1.0, [*fresh.parameters()])], fresh, lambda: fresh, source, how, seed)
     return fresh
 
 
@@ -71,9 +67,7 @@ def learn_scales(
             logits: Tensor = head(features)
         return scales * logits
 
-    def scaled() -> nn.Linear:
-        return scaled_by(scales, head)
-
+    scaled = partial(scaled_by, scales, head)
     yield from _fit([(1.0, [scales])], logits_of, scaled, source, how, seed)
     return scaled(), scales.detach()
 
@@ -102,10 +96,7 @@ def smooth(
 
     parts: list[tuple[float, list[Tensor]]]
     parts = [(1.0, [scales]), (how.classifier_share, [*fresh.parameters()])]
-
-    def scaled() -> nn.Linear:
-        return scaled_by(scales, fresh)
-
+    scaled = partial(scaled_by, scales, fresh)
     yield from _fit(parts, logits_of, scaled, source, how, seed, loss)
     return scaled(), scales.detach()
 
