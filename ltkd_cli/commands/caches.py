@@ -210,15 +210,11 @@ def teacher_of(cache: Cache) -> Teacher:
     layout, every = cache.layout, torch.arange(cache.layout.rows)
     size = max(1, CLEAN_VALUES // max(layout.classes, layout.width))
 
-    def read(rows: Tensor, name: str) -> Tensor:
-        return cache.read(rows, torch.zeros_like(rows), frozenset({name}))[name]
+    def clean(name: str) -> Iterator[Tensor]:
+        for rows in torch.split(every, size):
+            yield cache.read(rows, torch.zeros_like(rows), frozenset({name}))[name]
 
-    return Teacher(
-        layout.width,
-        lambda name: read(every, name),
-        experts_classes(cache),
-        lambda name: (read(rows, name) for rows in torch.split(every, size)),
-    )
+    return Teacher(layout.width, clean, experts_classes(cache))
 
 
 def experts_classes(cache: Cache) -> tuple[int, ...]:

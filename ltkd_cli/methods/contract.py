@@ -6,7 +6,7 @@ is its name on the command line. `all_names`, `find` and `options` read those fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,16 +23,11 @@ class Teacher:
 
     width: int
     """D of its stored features; 0 where none are stored."""
-    clean: Callable[[str], Tensor]
-    """Reads one output by name, float32 [N, ...], for view 0 (the clean image) of all rows."""
+    clean: Callable[[str], Iterable[Tensor]]
+    """Reads one output by name for view 0 (the clean image) of all rows: blocks of them, in their
+    order, float32 [B, ...], since those of all rows together may need too much memory."""
     classes: tuple[int, ...] = ()
     """The classes it was trained on; empty for all."""
-    blocks: Callable[[str], Iterator[Tensor]] | None = None
-    """Reads the same in blocks of rows, in their order; None to read all rows at once."""
-
-    def clean_blocks(self, name: str) -> Iterator[Tensor]:
-        """What `clean` reads, float32 [B, ...] for a block of rows after the other."""
-        return iter([self.clean(name)]) if self.blocks is None else self.blocks(name)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..outputs import Outputs
-from .contract import Batch, Method, Task
+from .contract import Batch, Method, Task, Teacher
 from .etf import balanced_frame, procrustes
 from .losses import (
     cross_entropy,
@@ -36,9 +36,6 @@ ASSIGNED = 1000
 
 MOST_TURNS = 20
 """Of assignment and rotation; they settle after a few."""
-
-ROWS_AT_ONCE = 1024
-"""Rows whose features are held in double precision together."""
 
 
 class KnowledgeRectificationDistillation(Method):
@@ -144,7 +141,7 @@ class _BalancedRepresentation(nn.Module):
         super().__init__()
         self.of_class = one_of("target", target, get_args(Target)) == "class-mean"
         teacher = task.teachers[0]
-        means = class_means(teacher.clean("features"), task.labels, task.classes)
+        means = class_means(teacher, task.labels, task.classes)
         self.register_buffer("means", F.normalize(means, dim=1).float())
         self.register_buffer("anchors", balanced_anchors(means).float())
         rarity = 1 - task.class_counts.double() / task.class_counts.max()
@@ -173,12 +170,14 @@ def exchange_with_label(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.scatter(1, where, own).scatter(1, labels[:, None], largest)
 
 
-def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+def class_means(teacher: Teacher, labels: Tensor, classes: int) -> Tensor:
     """Mean unit feature of every class, float64 [C, D]; 0 for a class without rows."""
-    sums = torch.zeros(classes, features.shape[1], dtype=torch.float64)
-    for start in range(0, len(labels), ROWS_AT_ONCE):
-        some = slice(start, start + ROWS_AT_ONCE)
-        sums.index_add_(0, labels[some], F.normalize(features[some].double(), dim=1))
+    sums = torch.zeros(classes, teacher.width, dtype=torch.float64)
+    begin = 0
+    for features in teacher.clean("features"):
+        own = labels[begin : begin + len(features)]
+        sums.index_add_(0, own, F.normalize(features.double(), dim=1))
+        begin += len(features)
     return sums / torch.bincount(labels, minlength=classes).clamp(min=1)[:, None]
 
 

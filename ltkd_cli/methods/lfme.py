@@ -186,15 +186,14 @@ def starting_weights(task: Task, experts: list[_Expert]) -> Tensor:
 def clean_confidence(task: Task, experts: list[_Expert]) -> Tensor:
     """Probability [N] of each training image's label by its experts; 1 where there is none.
 
-    Of a label that several experts know, the mean. Logits are read in blocks of rows, since those
-    of all rows may need too much memory.
+    Of a label that several experts know, the mean.
     """
     total = torch.zeros(len(task.labels))
     known = torch.zeros_like(total)
     for number, teacher in enumerate(task.teachers):
         own = [expert for expert in experts if expert.number == number]
         begin = 0
-        for logits in teacher.clean_blocks("logits"):
+        for logits in teacher.clean("logits"):
             rows = slice(begin, begin + len(logits))
             labels = task.labels[rows]
             for expert in own:

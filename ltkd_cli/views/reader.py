@@ -105,7 +105,8 @@ class Reader:
 
     def _room(self, batch_size: int) -> int:
         height, width = self._images.size
-        return room_for(3 * height * width * batch_size)
+        frames = 2 * batch_size if self._policy.is_mixed else batch_size  # with all partners
+        return room_for(3 * height * width * frames)
 
     def _open(self, workers: int) -> DataLoader[Tensor | Failed]:
         return DataLoader(

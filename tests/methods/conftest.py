@@ -16,10 +16,8 @@ WIDTH = 8
 def _teacher(labels, classes, width, generator):
     features = torch.randn(len(labels), width, generator=generator)
     weights = torch.randn(width, classes, generator=generator)
-    return Teacher(
-        width=width,
-        clean={"logits": features @ weights, "features": features}.__getitem__,
-    )
+    outputs = {"logits": features @ weights, "features": features}
+    return Teacher(width=width, clean=lambda name: outputs[name].split(100))
 
 
 @pytest.fixture

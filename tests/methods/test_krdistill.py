@@ -60,7 +60,7 @@ def logit_definition(student, batch, options):
 
 
 def representation_definition(student, batch, task, options):
-    features = task.teachers[0].clean("features").double()
+    features = torch.cat(task.teachers[0].clean("features")).double()
     means = []
     for c in range(len(COUNTS)):
         rows = [unit(features[n]) for n in range(len(features)) if task.labels[n] == c]
@@ -193,8 +193,7 @@ def test_the_largest_class_keeps_the_teachers_features(make_task, make_batch):
 def test_full_pull_takes_a_class_without_images_to_its_anchor(make_task, make_batch):
     task = make_task((50, 9, 0))
     _, batch = make_batch(task, 4)
-    features = task.teachers[0].clean("features")
-    anchor = balanced_anchors(class_means(features, task.labels, 3))[2].float()
+    anchor = balanced_anchors(class_means(task.teachers[0], task.labels, 3))[2].float()
     distance = loss_at(task, batch, 7 * anchor.expand(4, -1), label=2, pull=1.0)
     assert distance.abs() < 1e-6
 
@@ -209,12 +208,13 @@ def test_class_means_as_targets_are_the_same_for_every_image(make_task, make_bat
     )
 
 
-def test_class_means_are_found_in_parts_as_at_once(make_task, monkeypatch):
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_class_means_do_not_depend_on_the_blocks_that_are_read(make_task, size):
     task = make_task(COUNTS)
-    features = task.teachers[0].clean("features")
-    at_once = class_means(features, task.labels, 3)
-    monkeypatch.setattr("ltkd_cli.methods.krdistill.ROWS_AT_ONCE", 7)
-    torch.testing.assert_close(class_means(features, task.labels, 3), at_once)
+    features = torch.cat(task.teachers[0].clean("features"))
+    teacher = dataclasses.replace(task.teachers[0], clean=lambda name: features.split(size))
+    expected = [F.normalize(features[task.labels == c].double(), dim=1).mean(0) for c in range(3)]
+    torch.testing.assert_close(class_means(teacher, task.labels, 3), torch.stack(expected))
 
 
 def test_anchors_stay_at_equal_angles_when_they_are_turned_onto_the_means():

@@ -260,11 +260,14 @@ def test_shared_memory_that_is_too_small_is_told_of(stored, monkeypatch, threads
     threads(4)
     height, width = stored.size
     usage, batch = shutil.disk_usage("/"), 3 * height * width * 100
-    for batches, room in ((23, 3), (24, 4)):  # of three for each process, half of what is free
+    for batches, room in ((24, 4), (23, 3)):  # of three for each process, half of what is free
         free = batches * batch
         monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: usage._replace(free=free))
         assert reader.room_for(batch) == room
         said = Reader(stored, IMAGENET, CPU).lacking(100)
         assert bool(said) == (room < 4)
+    mixed = Policy("rrc+flip+mixup:0.2")
+    assert Reader(stored, mixed, CPU).lacking(50)  # with their partners as many as 100
+    assert not Reader(stored, mixed, CPU).lacking(25)
     monkeypatch.setattr(reader, "SHARED_MEMORY", tmp_path / "none")
     assert not Reader(stored, IMAGENET, CPU).lacking(100)
