@@ -113,6 +113,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with os.fdopen(os.open(temporary, flags, 0o666), "w+b") as file:
+            _try_lock(file.fileno(), fcntl.LOCK_EX)  # until it is closed, if by a kill
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -121,6 +122,18 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process writes the temporary file of a `replacing`, as far as is known."""
+    try:
+        descriptor = open_regular(path, follow=False)
+    except OSError:
+        return True
+    try:
+        return _try_lock(descriptor, fcntl.LOCK_SH) is not True
+    finally:
+        os.close(descriptor)
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = True) -> int:

@@ -126,7 +126,7 @@ def check(spec: DataSpec) -> None:
         raise UsageError(
             f"The short side is a number of pixels from {smallest:,}, the image size, up to "
             f"{LARGEST_SIZE:,}, not {spec.short_side}.",
-            f"--short-side {short_side(spec.image_size or PHOTOGRAPH_SIZE)}",
+            f"--short-side {min(LARGEST_SIZE, short_side(spec.image_size or PHOTOGRAPH_SIZE))}",
         )
     if spec.store not in STORES:
         raise UsageError(

@@ -15,10 +15,7 @@ from .groups import group_classes
 from .heldout import SPLIT, hold_out
 from .images import ResidentImages
 from .imageset import Data, DataSpec, ImageSet, fingerprint
-from .statistics import channel_statistics
-
-Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
-"""Mean and standard deviation of each channel, in [0, 1]."""
+from .statistics import Statistics, channel_statistics
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,9 @@ def warnings_of(name: str, splits: Sequence[Marked]) -> Iterator[str]:
     leaked = sorted(
         row
         for each in same
+        if TRAIN in each.splits()
         for split, row in each.places
-        if split == TEST and TRAIN in each.splits()
+        if split == TEST
     )
     tested = len(splits[TEST].contents)
     if leaked and len(leaked) == tested:

@@ -38,6 +38,9 @@ MARGIN = 256 / 224
 DRAFT = 2
 """A JPEG is decoded at no more than about so many times the size that it is reduced to."""
 
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "GIF", "PPM", "TIFF")
+"""Formats that are read, by Pillow's names."""
+
 SIXTEEN_BITS_AS_I = ("PNG", "PPM")
 """Formats without 32-bit images, whose 16 bits Pillow hands out as mode I."""
 
@@ -51,8 +54,16 @@ def decode(file: Encoded, short: int) -> Pixels:
     A short side of more than `short` is reduced to it (bilinear, as torchvision's `Resize`); an
     image that has no more stays as it is. Raises whatever Pillow raises, and UnknownRange.
     """
-    with Image.open(file) as image:
+    with opened(file) as image:
         return pixels_of(image, short)
+
+
+def opened(file: Encoded) -> Image.Image:
+    """The image file, of which only the header is read yet; of FORMATS alone.
+
+    Whatever its name says, Pillow goes by the content, and would start Ghostscript for EPS.
+    """
+    return Image.open(file, formats=FORMATS)
 
 
 def pixels_of(image: Image.Image, short: int) -> Pixels:
@@ -113,7 +124,7 @@ def channels_first(image: Image.Image) -> Pixels:
 def dimensions(file: Encoded, name: str = "") -> tuple[int, int] | None:
     """Width and height in pixels from the file's header; None where it has no readable one."""
     try:
-        with Image.open(file) as image:
+        with opened(file) as image:
             return image.size
     except Exception as error:  # as in `attempt`; decoding will name the file
         failure(name or str(file), error)

@@ -97,8 +97,6 @@ def _open(split: DecodedFile) -> Images:
 
 def _decode_all(pending: Sequence[DecodedFile], progress: Progress) -> None:
     store.remove_left_behind()
-    for split in pending:
-        split.remove_older()
     _check_space(sum(split.estimate() for split in pending))
     failures: list[Failure] = []
     done, total = 0, sum(len(split.files) for split in pending)

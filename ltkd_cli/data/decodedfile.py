@@ -55,11 +55,6 @@ class DecodedFile:
         """Where they are kept."""
         return cache_folder() / f"{self._digest()}.images"
 
-    def remove_older(self) -> None:
-        """Removes the file that an earlier version kept the same images in."""
-        squares = digest(f"{self.kind}, {self.size} pixels".encode(), self.files.version.encode())
-        self.path.with_name(f"{squares}.npy").unlink(missing_ok=True)
-
     def header(self) -> bytes:
         """What comes before the pixels."""
         return MAGIC + bytes.fromhex(self._digest()) + struct.pack("<q", len(self.files))

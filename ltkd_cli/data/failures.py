@@ -59,23 +59,20 @@ class Failure:
 
 def failure(name: str, error: Exception) -> Failure:
     """The failure of one image; DataError where not the file but the machine is to blame."""
-    if isinstance(error, MemoryError) or PILLOW_OUT_OF_MEMORY in str(error):
-        raise DataError(
-            f"There was not enough memory to read {name}.", "free -h, and end what needs it"
-        ) from error
+    number = error.errno if isinstance(error, OSError) else None
+    out_of_memory = number == errno.ENOMEM or PILLOW_OUT_OF_MEMORY in str(error)
+    if isinstance(error, MemoryError) or out_of_memory:
+        raise DataError(f"There was not enough memory to read {name}.", "free -h") from error
     if isinstance(error, UnknownRange):
         return Failure(name, _reason(error), "unscaled")
     if isinstance(error, Image.DecompressionBombError):
         size, _, _ = _reason(error).partition(", could be")  # an attack, as Pillow goes on
         return Failure(name, size, "huge")
-    number = error.errno if isinstance(error, OSError) else None
     if number in OUT_OF_FILES:
         raise DataError(
             f"{name} cannot be opened: this process or machine has too many open files.",
             "ulimit -n 4096",
         ) from error
-    if number == errno.ENOMEM:
-        raise DataError(f"There was not enough memory to read {name}.", "free -h") from error
     return Failure(name, _reason(error), "damaged" if number in FROM_BYTES else "withheld")
 
 

@@ -17,8 +17,8 @@ from .failures import name_some
 from .files import EncodedImages, Listing
 from .groups import group_classes
 from .heldout import SPLIT, hold_out
-from .imageset import Data, DataSpec, Images, ImageSet, fingerprint
-from .longtail import long_tail_rows
+from .imageset import Data, DataSpec, Images, ImageSet, digest, fingerprint
+from .longtail import rows_of_spec
 from .splits import Splits, empty_classes
 from .statistics import Statistics, channel_statistics
 from .store import remembered
@@ -50,6 +50,11 @@ def data_of_splits(splits: Splits, progress: Progress | None) -> Data:
     for each in encoded:
         each.contents(progress)
     size = spec.image_size or own_size(encoded[0])
+    if spec.short_side is not None and spec.short_side < size:
+        raise UsageError(
+            f"A short side of {spec.short_side} pixels is below the image size, {size} pixels.",
+            f"--short-side {short_side(size)}, or --image-size {spec.short_side}",
+        )
     stores = [_store(each, size, spec) for each in encoded]
     images, kept = open_images(train.name, stores, spec.store, progress)
     sets = [_image_set(*parts) for parts in zip(listings, stores, images, strict=True)]
@@ -89,12 +94,8 @@ def _validation(splits: Splits, held: Listing | None) -> Listing | None:
 
 def long_tailed(listing: Listing, spec: DataSpec) -> Listing:
     """The long-tailed subset that the spec asks for, if it asks for one."""
-    if spec.imbalance is None:
-        return listing
-    classes = len(listing.class_names)
-    largest = int(np.bincount(listing.labels).max())
-    how = (spec.imbalance, spec.imbalance_type, spec.imbalance_seed)
-    return listing.take(long_tail_rows(listing.labels, classes, largest, *how))
+    rows = rows_of_spec(listing.labels, len(listing.class_names), spec)
+    return listing if rows is None else listing.take(rows)
 
 
 def _store(encoded: EncodedImages, size: int, spec: DataSpec) -> DecodedFile:
@@ -146,6 +147,6 @@ def _statistics(stored: DecodedFile, images: Images) -> Statistics:
         mean, std = channel_statistics(images)
         return [*mean, *std]
 
-    kept = images.size[0] if stored.uniform else f"short-{stored.short}"
-    red, green, blue, *std = remembered(f"{stored.files.version}-{kept}-statistics", 6, find)
+    decoded = digest(stored.kind.encode(), stored.files.version.encode())
+    red, green, blue, *std = remembered(f"{decoded}-{images.size[0]}-statistics", 6, find)
     return (red, green, blue), (std[0], std[1], std[2])

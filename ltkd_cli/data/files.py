@@ -6,7 +6,7 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -48,10 +48,7 @@ class Listing:
     def take(self, rows: NDArray[np.int64]) -> Listing:
         """The listing of some rows, in their order."""
         keys = tuple(self.keys[row] for row in rows.tolist())
-        labels = self.labels[rows]
-        return Listing(
-            self.name, self.split, self.root, keys, labels, self.class_names, self.opener
-        )
+        return replace(self, keys=keys, labels=self.labels[rows])
 
     def open(self) -> EncodedImages:
         """Its images; DataError where some are missing."""

@@ -204,9 +204,13 @@ def _said_of_ignored(folder: Path, ignored: Counter[str]) -> tuple[str, ...]:
 
 
 def _leads_back(folder: str, name: str) -> bool:
-    """Whether a link leads to a folder that it lies in, whose images would be found again."""
+    """Whether a link leads to a folder that it lies in, or that the way to it went through."""
     link = Path(folder, name)
-    return link.is_symlink() and Path(folder).resolve().is_relative_to(link.resolve())
+    if not link.is_symlink():
+        return False
+    target = link.resolve()
+    around = (above.resolve() for above in link.parents)
+    return Path(folder).resolve().is_relative_to(target) or target in around
 
 
 def _is_image(name: str) -> bool:

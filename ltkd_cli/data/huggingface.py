@@ -132,6 +132,10 @@ def _split_folders(folder: Path) -> dict[str, str]:
     if odd := [name for name in names if "/" in name or name.startswith(".")]:
         raise DataError(f"{folder} has splits of odd names: {name_some(odd)}.", SAVING)
     found = {split: name for name in names if (split := split_of(name))}
+    if doubled := [name for name in names if found.get(split_of(name) or "", name) != name]:
+        raise DataError(
+            f"{folder} has two splits for {split_of(doubled[0])}: {name_some(names)}.", SAVING
+        )
     if "train" not in found or not ("test" in found or "val" in found):
         raise DataError(
             f"{folder} has the splits {name_some(names)}; train and test (or validation) are "

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from PIL import Image
-
 from .contents import Progress
-from .decode import Encoded, pixels_of, quietly, threads
+from .decode import Encoded, opened, pixels_of, quietly, threads
 from .failures import Failure, failure
 from .files import EncodedImages
 
@@ -61,7 +59,7 @@ def inspect(
 
 def _inspect(file: Encoded, name: str) -> Inspected | Failure:
     try:
-        with Image.open(file) as image:
+        with opened(file) as image:
             found = Inspected(*image.size, image.mode, getattr(image, "n_frames", 1))
             pixels_of(image, 8)
     except Exception as error:  # as in `decode.attempt`

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UsageError
+from .imageset import DataSpec
 
 KINDS = ("exp", "step")
 """How class counts may fall from the first class to the last."""
@@ -39,6 +40,17 @@ def long_tail_rows(
             f"--imbalance {max(largest // 2, 1)}",
         )
     return choose_rows(labels, counts, seed)
+
+
+def rows_of_spec(
+    labels: NDArray[np.int64], classes: int, spec: DataSpec
+) -> NDArray[np.int64] | None:
+    """The same for what a spec asks of a set whose largest class stays; None where of nothing."""
+    if spec.imbalance is None:
+        return None
+    largest = int(np.bincount(labels).max())
+    how = (spec.imbalance, spec.imbalance_type, spec.imbalance_seed)
+    return long_tail_rows(labels, classes, largest, *how)
 
 
 def check(imbalance: float, kind: str, seed: int) -> None:

@@ -21,7 +21,7 @@ from .filedata import LARGEST_SMALL_SIZE, PHOTOGRAPH_SIZE
 from .heldout import SPLIT
 from .imageset import Data, DataSpec
 from .lists import check_file
-from .longtail import long_tail_rows
+from .longtail import rows_of_spec
 from .splits import ONE_LABEL, check_names, set_name
 
 MAX_CLASSES = 100_000
@@ -39,12 +39,13 @@ def load_npz(spec: DataSpec) -> Data:
     path = expanded(spec.data)
     check_file(path)
     parts = _read(path)
-    train = parts["train"]
     if not {"test", "val"} & parts.keys():
         raise DataError(f"{path} has neither test_images nor val_images.", FORM)
-    names = _class_names(path, train.labels)
+    names = _class_names(path, parts["train"].labels)
     _check_known(path, parts, len(names))
-    parts["train"] = train.take(_subset(train.labels, spec))
+    rows = rows_of_spec(parts["train"].labels, len(names), spec)
+    if rows is not None:
+        parts["train"] = parts["train"].take(rows)
     if "test" in parts and (validation := parts.pop("val", None)):
         if spec.validation:
             raise UsageError(
@@ -53,7 +54,7 @@ def load_npz(spec: DataSpec) -> Data:
             )
         parts[SPLIT] = validation
     name = set_name(path.stem)
-    spec = replace(spec, image_size=spec.image_size or _own_size(train.images))
+    spec = replace(spec, image_size=spec.image_size or _own_size(parts["train"].images))
     data = data_of(spec, name, parts, names, views="crop-flip")
     sets = (data.train, data.test, data.validation)
     marked = [mark(each) for each in sets if each]
@@ -112,10 +113,10 @@ def _labelled(path: Path, archive: Mapping[str, NDArray[Any]], name: str) -> Lab
 
 
 def _rgb(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Images [N, H, W, 3]."""
+    """Images [N, H, W, 3], of grey ones without a copy."""
     if images.ndim == 3:
         images = images[..., None]
-    return np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
+    return np.broadcast_to(images, (*images.shape[:3], 3))
 
 
 def _class_names(path: Path, labels: NDArray[np.int64]) -> tuple[str, ...]:
@@ -145,14 +146,6 @@ def _check_known(path: Path, parts: Mapping[str, Labelled], classes: int) -> Non
                 f"{name}_labels of {path} has class {unknown[0]}, which train_labels has not.",
                 "give all splits the same classes",
             )
-
-
-def _subset(labels: NDArray[np.int64], spec: DataSpec) -> NDArray[np.int64]:
-    if spec.imbalance is None:
-        return np.arange(len(labels))
-    counts = np.bincount(labels)
-    how = (spec.imbalance, spec.imbalance_type, spec.imbalance_seed)
-    return long_tail_rows(labels, len(counts), int(counts.max()), *how)
 
 
 def _own_size(images: NDArray[np.uint8]) -> int:

@@ -15,6 +15,7 @@ SMALLEST_STD = 0.01
 """Floor of a standard deviation: images of one colour are not to be divided by zero."""
 
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Mean and standard deviation of each channel, in [0, 1]."""
 
 
 def channel_statistics(images: Images) -> Statistics:

@@ -13,10 +13,10 @@ from pathlib import Path
 import platformdirs
 
 from ..errors import DataError
-from ..files import PARTIAL, expanded, open_regular, write_atomically
+from ..files import PARTIAL, expanded, is_held, open_regular, write_atomically
 
-LEFT_BEHIND_SECONDS = 86_400
-"""Age at which an unfinished file is taken to belong to a process that was killed."""
+LEFT_BEHIND_SECONDS = 60
+"""Since the last write to an unfinished file that no living process holds any more."""
 
 
 def cache_folder() -> Path:
@@ -56,17 +56,17 @@ def remembered(name: str, count: int, find: Callable[[], list[float]]) -> list[f
 
 
 def remove_left_behind() -> None:
-    """Deletes unfinished files of processes that were killed more than a day ago."""
+    """Deletes unfinished files of processes that were killed."""
     for partial in cache_folder().glob(f"*{PARTIAL}"):
-        if _age(partial) > LEFT_BEHIND_SECONDS:
+        if _age(partial) > LEFT_BEHIND_SECONDS and not is_held(partial):
             partial.unlink(missing_ok=True)
 
 
 def cannot_write(error: OSError) -> DataError:
     """The DataError for a cache folder that refuses a write."""
-    place = error.filename or "the cache folder"
+    place = f" {error.filename}" if error.filename else ""
     return DataError(
-        f"Decoded images cannot be written to {place}: {error.strerror or error}.",
+        f"The cache folder{place} cannot be written: {error.strerror or error}.",
         "export LTKD_CACHE_DIR=/a/folder/with/space",
     )
 

@@ -109,7 +109,7 @@ def parse(kind: Any, word: str) -> Any:
     except ValueError:
         wanted = "a number" if kind is float else "a whole number"
         raise BadArgument(f"{word!r} is not {wanted}") from None
-    if not math.isfinite(value):
+    if kind is float and not math.isfinite(value):
         raise BadArgument(f"{word!r} is not a number")
     return value
 

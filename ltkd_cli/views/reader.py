@@ -59,7 +59,7 @@ class Failed(NamedTuple):
     hint: Hint
 
 
-Numbers = tuple[NDArray[np.int64], NDArray[np.int64]]
+Indices = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Rows and views of a request; NumPy's arrays travel to workers without shared memory."""
 
 
@@ -131,7 +131,7 @@ def read(
     device: torch.device,
     reader: Reader | None = None,
 ) -> Iterator[Mixed]:
-    """The views of each request, on a device; each image of a request is read once.
+    """The views of each request, on a device; each file of a request is decoded once.
 
     `reader` is one of these images and this policy, whose workers are there from an earlier call.
     DataError and the like where an image cannot be read.
@@ -185,13 +185,13 @@ def _gather(images: Images, rows: Tensor, device: torch.device) -> Tensor:
     return send(found, device)
 
 
-class _Wanted(Sampler[Numbers]):
+class _Wanted(Sampler[Indices]):
     """The requests of an epoch."""
 
     def __init__(self) -> None:
         self.requests: Sequence[Request] = ()
 
-    def __iter__(self) -> Iterator[Numbers]:
+    def __iter__(self) -> Iterator[Indices]:
         return ((rows.numpy(), views.numpy()) for rows, views in self.requests)
 
     def __len__(self) -> int:
@@ -204,7 +204,7 @@ class _Frames(Dataset[Tensor | Failed]):
     def __init__(self, images: Images, policy: Policy) -> None:
         self.images, self.policy = images, policy
 
-    def __getitem__(self, request: Numbers) -> Tensor | Failed:
+    def __getitem__(self, request: Indices) -> Tensor | Failed:
         rows, views = map(torch.from_numpy, request)
         try:
             return self._frames(rows, views)

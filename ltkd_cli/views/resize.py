@@ -83,10 +83,17 @@ def crop_resize(images: Sources, boxes: Tensor, size: tuple[int, int]) -> Tensor
     `boxes` are top, left, height and width, int64 [B, 4] on the host. No pixel outside of its
     box has a part in the result, as in torchvision's `resized_crop`.
     """
-    if _by_pytorch(images, boxes, size) and pytorch_agrees():
-        pairs = zip(images, boxes.tolist(), strict=True)
-        return torch.cat([_interpolated(image, box, size) for image, box in pairs])
-    return crop_multiply(images, boxes, size)
+    if not _by_pytorch(images, size):
+        return crop_multiply(images, boxes, size)
+    small = (boxes[:, 2:] <= torch.tensor(size) * SAME_WEIGHTS).all(1).tolist()
+    return torch.cat(
+        [
+            _interpolated(image, box.tolist(), size)
+            if is_small
+            else crop_multiply([image], box[None], size)
+            for image, box, is_small in zip(images, boxes, small, strict=True)
+        ]
+    )
 
 
 def crop_multiply(images: Sources, boxes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -97,14 +104,10 @@ def crop_multiply(images: Sources, boxes: Tensor, size: tuple[int, int]) -> Tens
     return _resize(images, rows, columns, size)
 
 
-def _by_pytorch(images: Sources, boxes: Tensor, size: tuple[int, int]) -> bool:
-    """Whether the boxes are on a CPU, and small enough for PyTorch's own resize.
-
-    Which fails for a single pixel of output.
-    """
-    if not len(boxes) or size == (1, 1) or any(image.device.type != "cpu" for image in images[:1]):
-        return False
-    return bool((boxes[:, 2:] <= torch.tensor(size) * SAME_WEIGHTS).all())
+def _by_pytorch(images: Sources, size: tuple[int, int]) -> bool:
+    """Whether PyTorch's own resize may be used: on a CPU; it fails for a single pixel of output."""
+    on_cpu = bool(len(images)) and images[0].device.type == "cpu"
+    return on_cpu and size != (1, 1) and pytorch_agrees()
 
 
 def _interpolated(image: Tensor, box: Sequence[int], size: tuple[int, int]) -> Tensor:
@@ -161,11 +164,18 @@ def _resize(images: Sources, rows: Windows, columns: Windows, size: tuple[int, i
             images,
             lambda part: _resize_batch(images[part], rows.of(part), columns.of(part), size),
         )
-    resized = [
-        _resize_batch(*_needed(image[None], rows, columns, place, size), size)
-        for place, image in enumerate(images)
-    ]
-    return torch.cat(resized)
+    each = [_resize_one(image, rows, columns, n, size) for n, image in enumerate(images)]
+    return torch.cat(each)
+
+
+def _resize_one(
+    image: Tensor, rows: Windows, columns: Windows, place: int, size: tuple[int, int]
+) -> Tensor:
+    """The image [3, H, W] at `place`; one that keeps its scale is only cropped."""
+    if rows.scale[place] == columns.scale[place] == 1:  # and then begins at a whole pixel
+        top, left = (int(each.origin[place]) for each in (rows, columns))
+        return image[None, :, top : top + size[0], left : left + size[1]]
+    return _resize_batch(*_needed(image[None], rows, columns, place, size), size)
 
 
 def _needed(

@@ -15,6 +15,7 @@ from torchvision.transforms import functional
 from ltkd_cli.data import DataSpec, decoded, files, load, store
 from ltkd_cli.data.decode import Failure, attempt, decode, dimensions, reduced
 from ltkd_cli.errors import DataError
+from ltkd_cli.files import replacing
 
 
 @pytest.fixture
@@ -313,6 +314,15 @@ def test_a_write_that_fails_leaves_nothing_behind(make_folder):
     assert paths() == []
 
 
+@pytest.mark.parametrize("kind", ["EPS", "TGA", "ICO"])
+def test_files_of_other_formats_are_no_images_whatever_their_name(tmp_path, kind):
+    """For EPS Pillow would start Ghostscript."""
+    path = tmp_path / "image.jpg"
+    Image.new("RGB", (16, 16)).save(path, kind)
+    assert dimensions(str(path)) is None
+    assert isinstance(attempt(str(path), 16), Failure)
+
+
 def test_a_cache_folder_that_cannot_be_made_is_named(make_folder, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("LTKD_CACHE_DIR", str(tmp_path / "file" / "cache"))
@@ -328,15 +338,18 @@ def test_the_cache_folder_is_the_systems_by_default(monkeypatch, tmp_path):
     assert tmp_path in store.cache_folder().parents
 
 
-def test_what_killed_processes_left_is_removed_after_a_day(make_folder):
-    old, young = (store.cache_folder() / f"{name}.images.partial" for name in ("old", "young"))
-    for path in (old, young):
+def test_what_killed_processes_left_is_removed_and_what_living_ones_write_is_not(make_folder):
+    left, young = (store.cache_folder() / f".{digits}.partial" for digits in ("0" * 16, "1" * 16))
+    for path in (left, young):
         path.touch()
-    yesterday = time.time() - 90_000
-    os.utime(old, (yesterday, yesterday))
-    load(DataSpec(str(make_folder([2, 2]))))
-    assert not old.exists()
-    assert young.exists()
+    with replacing(store.cache_folder() / "slow.images"):
+        (held,) = {*store.cache_folder().glob("*.partial")} - {left, young}
+        for path in (left, held):
+            os.utime(path, (time.time() - 100,) * 2)
+        load(DataSpec(str(make_folder([2, 2]))))
+        assert not left.exists()
+        assert young.exists()
+        assert held.exists()
 
 
 def test_several_processes_may_decode_at_once(make_folder):

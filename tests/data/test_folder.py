@@ -249,6 +249,13 @@ def test_links_are_followed_but_never_back_up(make_folder, tmp_path):
     assert load(DataSpec(str(folder))).train.class_counts() == [2, 3]
 
 
+def test_links_between_classes_are_followed_once(make_folder):
+    folder = make_folder([2, 2])
+    (folder / "train/class0/other").symlink_to(folder / "train/class1")
+    (folder / "train/class1/other").symlink_to(folder / "train/class0")
+    assert load(DataSpec(str(folder))).train.class_counts() == [4, 4]
+
+
 def test_a_class_name_that_is_not_utf_8_is_refused(make_folder):
     folder = make_folder([2, 2])
     (folder / "train" / "class1").rename(folder / "train" / os.fsdecode(b"caf\xe9"))

@@ -221,6 +221,11 @@ BAD_JSON = {
     "no splits": ("dataset_dict.json", "{}", "does not list its splits"),
     "splits of another kind": ("dataset_dict.json", '{"splits": [1]}', "does not list its splits"),
     "no test split": ("dataset_dict.json", '{"splits": ["train"]}', "train and test"),
+    "two test splits": (
+        "dataset_dict.json",
+        '{"splits": ["train", "test", "testing"]}',
+        "two splits for test: train, test, testing",
+    ),
     "splits elsewhere": ("dataset_dict.json", '{"splits": ["../x", "test"]}', "odd names"),
     "no files": ("train/state.json", '{"_data_files": []}', "does not name its Arrow files"),
     "files elsewhere": (

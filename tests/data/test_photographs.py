@@ -111,6 +111,19 @@ def test_values_that_do_not_fit_are_refused(spec, changes):
     assert str(next(iter(changes.values()))) in caught.value.problem
 
 
+@pytest.mark.parametrize("short", [20, 223])
+def test_a_short_side_below_the_size_that_photographs_get_by_default_is_refused(folder, short):
+    with pytest.raises(UsageError, match=rf"{short} pixels is below .* 224 pixels") as caught:
+        load(DataSpec(str(folder), short_side=short))
+    assert "--short-side 256" in caught.value.hint
+
+
+def test_the_advice_for_the_largest_image_size_is_a_short_side_that_there_is(folder):
+    with pytest.raises(UsageError) as caught:
+        load(DataSpec(str(folder), image_size=4096, short_side=100))
+    assert caught.value.hint == "--short-side 4096"
+
+
 def test_another_short_side_means_other_pixels_and_another_fingerprint(spec):
     usual, large = load(spec).train, load(replace(spec, short_side=58)).train
     assert max(min(image.shape[1:]) for image in everything(large.images)) == 58

@@ -4,15 +4,12 @@ import hashlib
 import json
 import os
 import struct
-from dataclasses import replace
 
 import pytest
 import torch
 from decoded_files import HEADER, SEAL, end_of_pixels, file_of
 
 from ltkd_cli.data import DataSpec, decoded, load, store
-from ltkd_cli.data.decode import DECODE_VERSION
-from ltkd_cli.data.imageset import digest
 from ltkd_cli.errors import DataDamaged, DataError, DataMismatch
 
 
@@ -130,16 +127,6 @@ def test_squares_whose_table_has_other_sides_are_not_believed(make_folder):
     seal = hashlib.sha256(whole[:HEADER] + whole[table:-SEAL]).digest()
     path.write_bytes(whole[:-SEAL] + seal)
     assert torch.equal(load(spec).train.images.resident, expected)
-
-
-def test_a_file_of_an_earlier_version_is_removed(make_folder):
-    spec = DataSpec(str(make_folder([6, 6])))
-    files = load(replace(spec, store="never")).train.images.files
-    kind = f"decode {DECODE_VERSION}, 8 pixels".encode()
-    old = store.cache_folder() / f"{digest(kind, files.version.encode())}.npy"
-    old.touch()
-    load(spec)
-    assert not old.exists()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from ltkd_cli.views.policy import Policy, view
 from ltkd_cli.views.steps.crop import shift
 
 
-@pytest.mark.parametrize(("pad_y", "pad_x"), [(4, 4), (3, 5), (40, 1)])
+@pytest.mark.parametrize(("pad_y", "pad_x"), [(4, 4), (3, 5), (40, 1), (30, 100)])
 def test_pixels_are_those_of_torchvisions_padding_and_crop(photos, pad_y, pad_x):
     images = photos(50, 24, 40)
     top, left = torch.arange(50) % (2 * pad_y + 1), torch.arange(50) * 7 % (2 * pad_x + 1)

@@ -41,7 +41,19 @@ def test_pytorch_and_matrices_make_the_same_pixels(photos, source, size):
     images, boxes = photos(60, *source), boxes_in(*source, 60)
     assert resize.pytorch_agrees()
     found = torch.cat([crop_resize([i], b[None], size) for i, b in zip(images, boxes, strict=True)])
-    assert torch.equal(found, crop_multiply(images, boxes, size))
+    expected = crop_multiply(images, boxes, size)
+    assert torch.equal(found, expected)
+    assert torch.equal(crop_resize(images, boxes, size), expected)  # of small and of large boxes
+
+
+@pytest.mark.parametrize("source", [(256, 340), (257, 256), (224, 224), (300, 224)])
+def test_the_clean_view_of_an_image_of_the_right_scale_is_its_middle(photos, source):
+    (photo,) = photos(1, *source)
+    short = min(source)
+    margin = short / 224
+    top, left = (round((side - 224) / 2) for side in source)
+    expected = photo[None, :, top : top + 224, left : left + 224]
+    assert torch.equal(frame([photo], (224, 224), margin), expected)
 
 
 def test_a_single_pixel_of_output_is_made_too(photos):

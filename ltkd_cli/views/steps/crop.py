@@ -36,8 +36,15 @@ class Crop(PixelStep):
 
 
 def shift(images: Tensor, top: Tensor, left: Tensor, pad_y: int, pad_x: int) -> Tensor:
-    """Windows of padded images whose upper left corners are (top, left), int64 [B] on the host."""
+    """Windows of padded images whose upper left corners are (top, left), int64 [B] on the host.
+
+    A shift by the whole image or more leaves nothing of it, so no wider border is made.
+    """
     height, width = images.shape[-2:]
+    top = (top - pad_y).clamp(-height, height)
+    left = (left - pad_x).clamp(-width, width)
+    pad_y, pad_x = min(pad_y, height), min(pad_x, width)
+    top, left = top + pad_y, left + pad_x
     padded = F.pad(images, (pad_x, pad_x, pad_y, pad_y))
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
     device = images.device

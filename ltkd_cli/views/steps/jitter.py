@@ -40,7 +40,7 @@ class Jitter(PixelStep):
 
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
-            within(name, getattr(self, name), 0)
+            within(name, getattr(self, name), 0, 100)
         within("hue", self.hue, 0, 0.5)
 
     @classmethod
