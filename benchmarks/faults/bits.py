@@ -143,7 +143,7 @@ def of_features(place: Place, random: Random, share: float) -> Found:
         shutil.rmtree(mine, ignore_errors=True)
         assert killed_at(moment, lambda: call(*FREEZE, "--seed", 1, "--name", "mine"))
         moment += 5
-    options = ("--strategy", "crt", "--views", 2, "--epochs", 1, "--device", "cpu")
+    options = ("--strategy", "crt", "--views", 2, "--epochs", 2, "--device", "cpu")
     rebalance = ("rebalance", "first", *options, "--name", "copy")
     anew = (*FREEZE, "--seed", 1, "--name", "copy")
     cases = []

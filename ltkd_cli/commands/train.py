@@ -44,6 +44,9 @@ from .settings import Settings, Watch
 SECONDS_BETWEEN_STATES = 60.0
 """A killed run repeats at most about this much."""
 
+ONE_VALUE = "Expected more than 1 value per channel when training"
+"""How batch normalisation begins what it says of a batch with one value a channel."""
+
 MORE_SHARED_MEMORY = "a container with more of it (docker run --shm-size=8g), or a smaller batch"
 
 
@@ -156,6 +159,14 @@ def _fit(run: Run, prepared: Prepared, watch: Watch) -> Generator[Event, None, R
             peak = torch.cuda.max_memory_allocated(prepared.device)
             step = batch, recipe.accumulate, prepared.settings.precision
             raise residency.out_of_memory(run, kept, peak, *step) from None
+        except ValueError as error:
+            if not str(error).startswith(ONE_VALUE):
+                raise
+            run.update(status="failed")
+            raise RunError(
+                f"{run.name} cannot normalise a batch of a single image.",
+                run.anew("--batch-size", "2"),
+            ) from error
         except OSError as error:
             if not _is_about(run, error):
                 raise
@@ -186,7 +197,7 @@ def _loader(prepared: Prepared, training: Training) -> Loader:
         settings.resident,
         bytes_to_keep(images, caches, needs),
         training.network,
-        (settings.recipe.batch_size, 3, *images.images.size),
+        (-(-settings.recipe.batch_size // distributed.size()), 3, *images.images.size),
         settings.precision,
         prepared.device,
     )

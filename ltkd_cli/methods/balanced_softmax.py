@@ -1,4 +1,4 @@
-"""Balanced Softmax: cross-entropy that expects frequent classes to win in training."""
+"""Balanced Softmax: cross-entropy on logits plus the log of the class counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CRD: the student's feature of an image is to pick out the teacher's among many others."""
+"""CRD: contrastive loss; the two features of an image are positives, other classes negatives."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from ..rng import counter_hash, seeded
 from .contract import Batch, Method, Task
 from .losses import not_negative, positive
 from .projector import seeded_linear
+
+MOST_NEGATIVES = 2**24
+WIDEST = 2**16
+"""More are a slip of the finger, and no machine has memory for them."""
 
 _STUDENT, _TEACHER, _DRAW = range(3)  # independent streams of one seed
 
@@ -60,9 +64,10 @@ class ContrastiveDistillation(Method):
         embedding_width: Annotated[int, "width of the embeddings that are compared"] = 128,
     ) -> None:
         super().__init__(task)
-        if negatives < 1 or embedding_width < 1:
+        if not (1 <= negatives <= MOST_NEGATIVES and 1 <= embedding_width <= WIDEST):
             raise MethodError(
-                "Options negatives and embedding_width of crd must be 1 or more.",
+                f"Option negatives of crd is from 1 to {MOST_NEGATIVES:,}, and embedding_width "
+                f"from 1 to {WIDEST:,}.",
                 "--set negatives=16384 --set embedding_width=128",
             )
         self.weight = not_negative("weight", weight)
@@ -138,6 +143,12 @@ class _Memory(nn.Module):
         self.register_buffer("embeddings", embeddings)
         self.register_buffer("log_normaliser", torch.zeros(()))
         self.register_buffer("normalised", torch.tensor(False))
+        self._known = False  # `normalised`, where nothing has to wait for the GPU to say so
+        self.register_load_state_dict_post_hook(lambda memory, _: memory._take_up())
+
+    def _take_up(self) -> None:
+        """After a state was loaded: whether it has a normaliser."""
+        self._known = bool(self.normalised)
 
     def forward(self, anchors: Tensor, rows: Tensor, drawn: Tensor) -> Tensor:
         """Mean contrast of unit anchors [B, E], rows [B], with negatives drawn [B, N] times."""
@@ -158,14 +169,16 @@ class _Memory(nn.Module):
 
     def _normaliser(self, scores: Tensor, rows: Tensor, drawn: Tensor) -> Tensor:
         """ln Z: that of the first batch, kept from then on."""
+        if self._known:
+            return self.log_normaliser
         used = drawn.scatter_add(1, rows[:, None], torch.ones_like(drawn[:, :1]))
         mean = torch.logsumexp((scores + used.log()).flatten(), 0) - used.sum().log()
         fresh = mean + math.log(len(self.embeddings))
-        normaliser = torch.where(self.normalised, self.log_normaliser, fresh)
         if self.training:
-            self.log_normaliser.copy_(normaliser)
+            self.log_normaliser.copy_(fresh)
             self.normalised.fill_(True)
-        return normaliser
+            self._known = True
+        return fresh
 
 
 def _initial(rows: int, width: int, *seed: int) -> Tensor:

@@ -52,7 +52,7 @@ class KnowledgeRectificationDistillation(Method):
     allows it, turned onto the class means of the teacher's unit features (Procrustes). r is
     the teacher's unit feature pulled towards its class's anchor by g_max (1 - n_y / n_max)
     and normalised: the largest class keeps the teacher's, the rarest goes furthest. P is
-    linear, thrown away after training, and only there where the widths differ.
+    linear, used only where the widths differ, and thrown away after training.
 
     What the teacher says of a mixture is rectified for either label, with its w_y and anchor,
     and all three terms are those of both labels, weighted by the mixing coefficient.

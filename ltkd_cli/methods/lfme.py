@@ -1,4 +1,4 @@
-"""LFME: one expert for each group of classes, each followed until the student keeps up."""
+"""LFME: an expert for each group of classes, whose weight falls as the student catches up."""
 
 from __future__ import annotations
 

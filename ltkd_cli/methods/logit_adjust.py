@@ -1,4 +1,4 @@
-"""Logit adjustment in the loss: the labels' prior, with a strength of its own."""
+"""Logit adjustment in the loss: cross-entropy on logits plus tau times the log class prior."""
 
 from __future__ import annotations
 

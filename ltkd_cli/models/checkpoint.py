@@ -120,8 +120,8 @@ def _check_head(path: Path, spec: ModelSpec, tensors: dict[str, Tensor]) -> None
     head = tensors.get("head.weight")
     if head is None:
         raise CheckpointError(f"{path} has no tensor head.weight.", _HINT)
-    width = spec.projection or head.shape[-1]
-    if tuple(head.shape) != (spec.classes, width):
+    width = spec.projection or (head.shape[-1] if head.ndim == 2 else 0)
+    if not head.numel() or tuple(head.shape) != (spec.classes, width):
         raise CheckpointError(
             f"In {path} tensor head.weight has shape {list(head.shape)}, but the network"
             f" {spec.name} has {spec.classes} classes.",

@@ -149,6 +149,12 @@ def resolve(strategy: str, preset: str, given: Mapping[str, Any], rows: int) -> 
     _check(found)
     if preset == FAST and given.get("epochs") is None:
         found = replace(found, recipe=replace(recipe, epochs=_enough_epochs(recipe, rows)))
+    if not found.learning_rate_in(0):
+        raise UsageError(
+            f"The last epoch of recipe {preset} has a learning rate of 0, as in its source, and "
+            "there is no other.",
+            "--epochs 2",
+        )
     return found
 
 

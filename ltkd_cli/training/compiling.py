@@ -27,9 +27,9 @@ def compile_network(
 ) -> Note | Warned:
     """Has torch.compile compute the forward pass of full batches; tells how that went.
 
-    First one batch goes forwards and backwards, and the network is put back as it was. Where
-    that fails, for want of a C++ compiler for instance, the plain network trains. Weights,
-    their names and what is saved are those of the plain network either way.
+    First one batch goes forwards and backwards a few times, and the network is put back as it
+    was. Where that fails, for want of a C++ compiler for instance, the plain network trains.
+    Weights, their names and what is saved are those of the plain network either way.
     """
     network, started = training.network.train(), time.perf_counter()
     sampled = loader.sample_epoch(training.method.sampler, seed=0, epoch=0)

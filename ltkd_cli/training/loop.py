@@ -123,6 +123,7 @@ def train(
         if recipe.drop_last:
             sampled = whole_batches(sampled, recipe.batch_size)
         batches = batches_of(len(sampled.rows), recipe.batch_size, distributed.size())
+        images_in_epoch = min(batches * recipe.batch_size, len(sampled.rows))
         losses = LossCheck(epoch, sampled.rows, recipe, precision, loader.device)
         training.losses = losses
         watch, images_done = Stopwatch(), 0
@@ -141,9 +142,9 @@ def train(
             sums = distributed.add_up({name: t.detach() * len(images) for name, t in terms.items()})
             losses.add(torch.stack(list(sums.values())).sum() / in_batch, number)
             loss = torch.stack(list(terms.values())).sum()
-            # The mean over processes of what each has of the batch is the batch's own.
-            share = len(images) * distributed.size() / in_batch
-            loss = loss / (_batches_in_step(number, batches, recipe.accumulate) / share)
+            # The mean over processes, and the sum over the batches of a step, is its images' mean.
+            in_step = _images_in_step(number, images_in_epoch, recipe)
+            loss = loss * (len(images) * distributed.size() / in_step)
             loss.backward()  # type: ignore[no-untyped-call]
 
             step_is_complete = (number + 1) % recipe.accumulate == 0 or number + 1 == batches
@@ -167,7 +168,6 @@ def train(
                 return
 
         losses.finish()
-        images_in_epoch = min(batches * recipe.batch_size, len(sampled.rows))
         means = {name: float(total) / images_in_epoch for name, total in training.sums.items()}
         seconds = watch.seconds
         training.epoch, training.batch, training.sums = epoch + 1, 0, {}
@@ -186,10 +186,10 @@ def _in_float32(outputs: Outputs) -> Outputs:
     return {name: value.float() for name, value in outputs.items()}
 
 
-def _batches_in_step(number: int, batches: int, accumulate: int) -> int:
-    """How many batches share the step of batch `number`; the last step may have fewer."""
-    first = number - number % accumulate
-    return min(accumulate, batches - first)
+def _images_in_step(number: int, images: int, recipe: Recipe) -> int:
+    """Images of the step that batch `number` belongs to; `images` are those of the epoch."""
+    first = number - number % recipe.accumulate
+    return min(recipe.accumulate * recipe.batch_size, images - first * recipe.batch_size)
 
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

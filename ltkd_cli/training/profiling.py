@@ -66,8 +66,9 @@ def _time_of(operations: EventList) -> str:
 
 def _shown(operations: EventList) -> tuple[tuple[str, str], ...]:
     """The most expensive operations, each with its share of the time of all."""
+    time = _time_of(operations)
     seconds = {
-        operation.key: getattr(operation, _time_of(operations))
+        operation.key: getattr(operation, time)
         for operation in operations
         # On a GPU its kernels are listed a second time, beside the operations they belong to.
         if operation.device_type.name == "CPU" and not operation.key.startswith("ProfilerStep")

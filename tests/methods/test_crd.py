@@ -216,7 +216,13 @@ def test_memories_begin_with_length_one_on_average(make_task):
     assert not torch.equal(method.of_student.embeddings, method.of_teacher.embeddings)
 
 
-@pytest.mark.parametrize("options", [{"negatives": 0}, {"momentum": 1.0}, {"temperature": 0.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"negatives": 0}, {"negatives": 10**12}, {"embedding_width": 10**12}),
+        *({"momentum": 1.0}, {"temperature": 0.0}),
+    ],
+)
 def test_refuses_options_without_meaning(make_task, options):
     with pytest.raises(MethodError):
         ContrastiveDistillation(make_task(COUNTS), **options)

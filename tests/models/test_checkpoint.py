@@ -269,6 +269,18 @@ def test_refuses_a_false_size_before_asking_for_the_memory(written, changes):
     refused(written, r"head\.weight has shape")
 
 
+@pytest.mark.parametrize("shape", [(), (10,), (10, 0), (10**12, 0)])
+def test_refuses_a_head_that_is_no_matrix_with_numbers(written, shape):
+    tensors = load_file(written)
+    rewrite(
+        written,
+        {**tensors, "head.weight": torch.zeros(shape)},
+        classes=(shape or (10,))[0],
+        projection=0,
+    )
+    refused(written, r"head\.weight has shape")
+
+
 def test_refuses_weights_without_a_head(written):
     tensors = load_file(written)
     del tensors["head.weight"]

@@ -118,5 +118,5 @@ def test_a_re_training_is_refused_before_any_feature_is_computed(
 )
 def test_what_keeps_no_features_of_the_training_images_is_not(root, options, monkeypatch):
     monkeypatch.setattr(rebalance, "available_memory", lambda: 1)
-    again = ("--epochs", "1") if "crt" in options else ()
+    again = ("--epochs", "2") if "crt" in options else ()
     assert ltkd(["rebalance", "taught", "--runs", str(root), *options, *again]) == 0

@@ -136,6 +136,15 @@ def test_values_that_do_not_fit_are_refused_by_their_option(name, value):
         resolve("mislas", FAST, {name: value}, 500)
 
 
+@pytest.mark.parametrize("strategy", ["crt", "lws"])
+@pytest.mark.parametrize("recipe", [FAST, "imagenet-lt"])
+def test_a_single_epoch_without_a_learning_rate_is_refused(strategy, recipe):
+    with pytest.raises(UsageError, match="learning rate of 0") as caught:
+        resolve(strategy, recipe, {"epochs": 1}, 500)
+    assert caught.value.hint == "--epochs 2"
+    assert resolve(strategy, recipe, {"epochs": 2}, 500).learning_rate_in(0) > 0
+
+
 def test_a_recipe_of_another_strategy_is_refused_with_those_there_are():
     with pytest.raises(UsageError, match=r"cifar10-lt.*fast, imagenet-lt, bag-of-tricks"):
         resolve("crt", "cifar10-lt", {}, 500)
