@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ltkd_cli import devices
-from ltkd_cli.cli.app import app, run
+from ltkd_cli.cli.app import run
 from ltkd_cli.commands import train
 from ltkd_cli.errors import UsageError
 from ltkd_cli.training import residency
@@ -110,4 +110,3 @@ def test_a_gpu_without_room_for_an_evaluation_is_an_error_of_one_sentence(monkey
     assert run(["eval", "1"]) == 1
     said = capsys.readouterr().err
     assert said.splitlines()[-1] == "try: ltkd eval 1 --device cpu"
-    assert app is not None

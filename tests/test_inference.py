@@ -20,6 +20,19 @@ def batches_of(name, data):
     return seen
 
 
+def test_logits_in_bfloat16_differ_a_little_from_those_in_float32():
+    data = load(DataSpec())
+    spec = ModelSpec("resnet8", len(data.train.class_names), mean=data.mean, std=data.std)
+    network, cpu = models.build(spec, seed=0), torch.device("cpu")
+    exact, rough = (
+        predict(network, data.test, cpu, precision, policy=Policy(data.views))
+        for precision in ("float32", "bfloat16")
+    )
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    torch.testing.assert_close(rough, exact, rtol=0.02, atol=0.02)
+
+
 def test_images_that_the_network_enlarges_count_as_large_ones():
     pytest.importorskip("timm")
     data = load(DataSpec())

@@ -186,16 +186,19 @@ def _group_lines(scored: list[Scored], shown: list[str]) -> Iterator[str]:
         yield f"Groups{of}: {words}"
     if any(one.groups.rule == "rank" for one in scored):
         yield (
-            "Thirds are not the many, medium and few of papers, which go by the number of training "
-            "images (train with --groups counts)."
+            "The many, medium and few of papers have fixed limits instead: more than 100, 20 to "
+            "100 and fewer than 20 training images (train with --groups counts)."
         )
 
 
 def _groups_in_words(one: Scored, shown: list[str]) -> str:
     """The rule of the groups, and how many test images and classes are in each."""
     sizes = one.scores.splits
-    counted = ", ".join(f"{name} {sizes[name].images:,} in {sizes[name].classes}" for name in shown)
-    return f"{one.groups.describe()}. Images in classes: {counted}."
+    parts = []
+    for name in shown:
+        unit = "class" if sizes[name].classes == 1 else "classes"
+        parts.append(f"{name} {sizes[name].images:,} ({sizes[name].classes:,} {unit})")
+    return f"{one.groups.describe()}. Images scored: {', '.join(parts)}."
 
 
 def _lookalikes(settings: list[list[Scored]]) -> Iterator[str]:

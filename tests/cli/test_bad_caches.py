@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import pytest
 from driving import refused
+from foreign_files import image_folder
 
 from benchmarks.faults.forging import forge, forge_attributes, format_1
 from ltkd_cli.cache import Cache
@@ -39,9 +40,10 @@ def test_a_cache_of_other_images_is_refused_with_the_difference(ltkd, story, opt
     assert any(all(part in line for part in difference) for line in said.err.splitlines())
 
 
-def test_a_cache_of_another_data_set_is_refused(ltkd, story, told):
-    shutil.copytree(told, story / "images")  # no image folder, but another data set is asked for
-    assert refused(distill(ltkd, "--data", "images"), 1, "images")
+def test_a_cache_of_another_data_set_is_refused(ltkd, story):
+    image_folder(story / "images")
+    said = distill(ltkd, "--data", "images")
+    assert refused(said, 3, 'image_set: cache has "digits-lt", image set has "images"')
 
 
 def test_a_cache_of_another_class_order_is_refused(ltkd, story, cache):

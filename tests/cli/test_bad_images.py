@@ -267,27 +267,29 @@ def fifo(path):
 
 
 ODD = {
-    "a class that is not UTF-8": (lambda p: (p / "train/d\udcffg").mkdir(), "images", 1),
-    "a class with a line end": (lambda p: (p / "train/a\nb").mkdir(), "images", 1),
-    "a pipe as image": (lambda p: fifo(p / "train/cat/9.png"), "images", 1),
-    "a pipe as list": (lambda p: fifo(p / "x_train.txt"), "images/x_train.txt", 1),
-    "a pipe as manifest": (lambda p: fifo(p / "x.csv"), "images/x.csv", 1),
-    "a pipe as JSON": (lambda p: fifo(p / "x.json"), "images/x.json", 1),
-    "a pipe as archive": (lambda p: fifo(p / "x.npz"), "images/x.npz", 1),
-    "a pipe as Parquet": (lambda p: fifo(p / "x.parquet"), "images/x.parquet", 1),
-    "a manifest that is not there": (lambda p: None, "images/gone.csv", 1),
-    "a dataset that is not there": (lambda p: None, "hf:images/gone", 1),
-    "a folder that is no dataset": (lambda p: None, "hf:images", 1),
-    "a path that is not UTF-8": (lambda p: None, "im\udcffages", 2),
-    "an empty name": (lambda p: None, "", 1),
+    "a class that is not UTF-8": (lambda p: (p / "train/d\udcffg").mkdir(), "images", 1, r"d\xffg"),
+    "a class with a line end": (lambda p: (p / "train/a\nb").mkdir(), "images", 1, r"a\x0ab"),
+    "a pipe as image": (lambda p: fifo(p / "train/cat/9.png"), "images", 1, "train/cat/9.png"),
+    "a pipe as list": (lambda p: fifo(p / "x_train.txt"), "images/x_train.txt", 1, "no list"),
+    "a pipe as manifest": (lambda p: fifo(p / "x.csv"), "images/x.csv", 1, "no regular file"),
+    "a pipe as JSON": (lambda p: fifo(p / "x.json"), "images/x.json", 1, "no regular file"),
+    "a pipe as archive": (lambda p: fifo(p / "x.npz"), "images/x.npz", 1, "no regular file"),
+    "a pipe as Parquet": (lambda p: fifo(p / "x.parquet"), "images/x.parquet", 1, "no regular"),
+    "a manifest that is not there": (lambda p: None, "images/gone.csv", 1, "no such file"),
+    "a dataset that is not there": (lambda p: None, "hf:images/gone", 1, "no dataset folder"),
+    "a folder that is no dataset": (lambda p: None, "hf:images", 1, "images/dataset_dict.json"),
+    "a path that is not UTF-8": (lambda p: None, "im\udcffages", 2, r"im\xffages"),
+    "an empty name": (lambda p: None, "", 1, "no folder train"),
 }
 
 
-@pytest.mark.parametrize(("prepare", "data", "code"), ODD.values(), ids=ODD)
+@pytest.mark.parametrize(("prepare", "data", "code", "words"), ODD.values(), ids=ODD)
 @pytest.mark.parametrize("command", ["data", "doctor"])
-def test_odd_image_sets_end_with_a_sentence_and_a_hint(ltkd, images, prepare, data, code, command):
+def test_odd_image_sets_end_with_a_sentence_and_a_hint(
+    ltkd, images, prepare, data, code, words, command
+):
     prepare(images)
-    assert refused(ltkd(command, data), code, "")
+    assert refused(ltkd(command, data), code, words)
 
 
 def test_a_run_of_0_1_0_knows_its_images(ltkd, images):

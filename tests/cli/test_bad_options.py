@@ -261,3 +261,8 @@ def test_a_resumed_run_takes_no_other_settings(ltkd, story):
 
 def test_an_option_of_eval_for_distill_is_none(ltkd, empty):
     assert refused(ltkd("distill", "--views", 3), 2, "--views", "ltkd distill")
+
+
+def test_a_batch_of_one_image_that_cannot_be_normalised_is_refused(ltkd):
+    said = ltkd("teach", "--model", "torchvision/resnet18", "--batch-size", 1, "--epochs", 1)
+    assert refused(said, 1, "a single image", "--batch-size 2")

@@ -97,4 +97,4 @@ def test_damaged_features_of_a_frozen_backbone_are_removed_and_not_missed(ltkd, 
     assert said.code == 4
     assert said.err.splitlines()[-1].startswith("try: rm -- ")
     path.unlink()
-    assert ltkd("rebalance", "frozen", "--strategy", "crt", "--epochs", 1).code == 0
+    assert ltkd("rebalance", "frozen", "--strategy", "crt", "--epochs", 2).code == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from driving import refused
+from foreign_files import image_folder
 from typer.main import get_command
 
 from ltkd_cli import models, toml
@@ -88,6 +89,32 @@ def test_what_belongs_to_a_replaced_method_recipe_or_data_set_is_left_out(ltkd, 
     settings = record_of("a")["settings"]
     assert settings["recipe"]["batch_size"] == 32
     assert "batch-size, set" in said.err
+
+
+@pytest.mark.parametrize("typed", [("pets",), ("--data", "pets")], ids=["SPEC", "--data"])
+def test_another_image_set_does_not_get_the_imbalance_of_the_one_in_the_file(ltkd, empty, typed):
+    image_folder(empty / "pets")
+    mine = config('data = "digits-lt"\nimbalance = 5\n')
+    said = ltkd("data", "--config", mine, *typed, "--json")
+    assert [each["train"] for each in json.loads(said.out)["classes"]] == [6, 6]
+    assert any("mine.toml" in line and "imbalance" in line for line in said.err.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("text", "typed", "left_out"),
+    [
+        ('"tau-norm"\nstrength = 0.5', ("crt", "--epochs", 2), "strength"),
+        ('"crt"\nepochs = 1\nevaluate-every = 1', ("tau-norm",), "epochs, evaluate-every"),
+    ],
+    ids=["re-training", "adjustment"],
+)
+def test_another_strategy_does_not_get_what_belongs_to_the_one_in_the_file(
+    ltkd, story, text, typed, left_out
+):
+    mine = config(f"strategy = {text}\n")
+    said = ltkd("rebalance", 1, "--config", mine, "--strategy", *typed, "--views", 2)
+    assert said.code == 0, said.err
+    assert f"without {left_out}, " in said.err
 
 
 def test_what_refines_an_option_that_the_file_does_not_name_stays(ltkd, empty):
@@ -217,7 +244,7 @@ def test_each_of_several_students_has_its_own_seed(ltkd, story):
     "options",
     [
         (),
-        ("--strategy", "crt", "--epochs", 1, "--views", 2),
+        ("--strategy", "crt", "--epochs", 2, "--views", 2),
         ("--strategy", "tau-norm", "--strength", 0.5),
     ],
     ids=["logit-adjust", "crt", "tau-norm"],

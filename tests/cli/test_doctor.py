@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ltkd_cli.commands.doctor import _interval
+from ltkd_cli.metrics import wilson
+
 
 @pytest.fixture
 def pets(empty):
@@ -175,6 +178,13 @@ def test_the_interval_is_that_of_the_tails_test_images(pets, examined, ltkd):
     # Wilson's interval of 6 of 12
     assert (low, high) == pytest.approx((0.2538, 0.7462), abs=1e-4)
     assert "±24.6 points" in examined("pets")[1]["tail-interval"]["text"]
+
+
+def test_the_interval_of_a_tail_of_unequal_classes_is_mostly_that_of_the_smallest():
+    low, high = _interval([4, 0, 100])
+    assert (low, high) == wilson(0.5, 2**2 / (1 / 4 + 1 / 100))
+    assert high - low > 0.4  # all images alike would give 0.19
+    assert _interval([0, 0]) is None
 
 
 def test_the_groups_that_counting_leaves_empty_are_named(pets, examined):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from driving import datasets, disk_of, refused
 
+from ltkd_cli import runs
 from ltkd_cli.cache import Cache
 
 TINY = ("--model", "resnet8", "--epochs", 1, "--evaluate-every", 0)
@@ -91,6 +92,15 @@ def test_another_rule_for_groups_gets_scores_of_its_own(ltkd, story):
     assert scores["head"]["classes"] == 1  # by counts a single digit is a head class
 
 
+def test_a_run_that_was_scored_on_other_test_images_is_scored_anew(ltkd, story):
+    run = runs.find(Path("runs"), "1")
+    right, data = run.record["scores"], run.record["data"]
+    run.update(data={**data, "test": "0" * 64}, scores={**right, "nll": 99.0})
+    assert ltkd("export-logits", 1, "--views", 1, "-o", "other.h5").code == 0
+    scores = Cache.open(Path("other.h5")).attributes["teacher_scores"]
+    assert scores["nll"] == pytest.approx(right["nll"])
+
+
 @pytest.mark.parametrize("room", [0, 20_000, 200_000])
 def test_a_full_disk_stops_an_export_with_a_hint_and_it_can_go_on(ltkd, story, cache, room):
     command = ("export-logits", "--views", 4, "-o", "mine.h5")
@@ -127,8 +137,6 @@ def test_a_method_that_expects_another_teacher_gives_a_warning(ltkd, story):
 
 
 def read_settings(number):
-    from ltkd_cli import runs
-
     return runs.find(Path("runs"), str(number)).settings
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from driving import advised, refused
 from foreign_files import clean_outputs, good_logits, image_folder, stored
 
@@ -184,9 +185,7 @@ def test_a_subset_finds_its_images_among_all(ltkd, empty):
     said = ltkd("export-logits", "--logits", "all.npy", "--order", "order.txt", *images)
     assert said.code == 0, said.err
     chosen = load(spec).train
-    pixels = chosen.images.gather(__import__("torch").arange(len(chosen.labels)))[
-        :, :, 0, 0
-    ].tolist()
+    pixels = chosen.images.gather(torch.arange(len(chosen.labels)))[:, :, 0, 0].tolist()
     rows = [
         20 * (blue_red[0] >= 170) + sorted(range(20), key=str).index(blue_red[2])
         for blue_red in pixels

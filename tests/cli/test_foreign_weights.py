@@ -178,8 +178,8 @@ def test_an_unfinished_export_with_a_mean_and_std_goes_on_with_them(ltkd, weight
 
 
 def test_mean_and_std_may_stand_in_a_file(ltkd, weights):
-    lines = [f'{name[2:]} = "{value}"' for name, value in zip(*[iter(NORMALISED)] * 2, strict=True)]
-    Path("given.toml").write_text("\n".join(lines))
+    _, mean, _, std = NORMALISED
+    Path("given.toml").write_text(f'mean = "{mean}"\nstd = "{std}"\n')
     assert ltkd("export-logits", *weights, "--views", 1, "--config", "given.toml").code == 0
     (made,) = Path().glob("*.h5")
     assert Cache.open(made).attributes["teacher_model"]["mean"] == [*MEAN]

@@ -119,6 +119,26 @@ def test_a_finished_run_holds_everything_that_came_of_it(story):
         assert not (folder / "state.pt").exists()
 
 
+def test_every_second_epoch_but_the_last_is_evaluated_on_the_way(ltkd, empty):
+    short = ("--model", "resnet8", "--epochs", 4, "--batch-size", 256)
+    assert ltkd("teach", *short, "--evaluate-every", 2).code == 0
+    lines = metrics(empty / "runs/0001-teach-ce-resnet8")
+    assert [line["epoch"] for line in lines if "test" in line] == [2]
+
+
+def test_a_moving_average_is_what_is_evaluated_on_the_way_and_saved(ltkd, empty):
+    short = ("--model", "resnet8", "--epochs", 2, "--evaluate-every", 1, "--batch-size", 64)
+    for decay in (0, 0.9):
+        said = ltkd("teach", *short, "--average-decay", decay, "--name", f"decay-{decay}")
+        assert said.code == 0
+    plain, averaged = empty / "runs/decay-0", empty / "runs/decay-0.9"
+    before, now = (metrics(folder)[0] for folder in (plain, averaged))
+    assert before["terms"] == now["terms"]  # the training is the same
+    assert before["test"] != now["test"]
+    weights = [(each / "model.safetensors").read_bytes() for each in (plain, averaged)]
+    assert weights[0] != weights[1]
+
+
 def test_a_student_names_its_teacher_with_hashes(story):
     teacher = json.loads((story / "runs/0001-teach-ce-resnet8/run.json").read_text())
     student = json.loads((story / "runs/0002-distill-bkd-resnet8/run.json").read_text())

@@ -1,12 +1,15 @@
 """Help, versions and usage errors: at once, in words, with the next command."""
 
 import io
+import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from run_examples import create
 
 import ltkd_cli
 from ltkd_cli import __version__
@@ -124,6 +127,34 @@ def test_remarks_on_commands_hold_nothing_that_zsh_would_obey():
     assert len(remarks) > 20
     assert "whose students do, too" in remarks
     assert [one for one in remarks if re.search(r"[;&|<>()*?\[\]'`$!~=]", one)] == []
+
+
+def test_a_full_disk_behind_the_output_is_an_error():
+    command = [sys.executable, "-m", "ltkd_cli", "methods"]
+    with Path("/dev/full").open("w") as full:
+        said = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert said.returncode == 1
+    assert said.stderr.startswith("error: The output cannot be written: No space left")
+
+
+def test_a_reader_that_is_gone_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "ltkd_cli", "methods"]
+    said = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (said.returncode, said.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("more", [(), ("--config", "mine.toml")], ids=["alone", "--config"])
+def test_an_environment_variable_names_the_folder_of_all_runs(ltkd, empty, monkeypatch, more):
+    create(empty / "elsewhere", name="mine")
+    create(empty / "runs", name="other")
+    Path("mine.toml").write_text("json = true\n")
+    monkeypatch.setenv("LTKD_RUNS", "elsewhere")
+    said = ltkd("runs", "list", *(more or ("--json",)))
+    assert [each["name"] for each in json.loads(said.out)] == ["mine"]
+    assert [each["name"] for each in json.loads(ltkd("runs", "runs", "--json").out)] == ["other"]
 
 
 def test_errors_have_no_colours_where_nobody_wants_them(monkeypatch):

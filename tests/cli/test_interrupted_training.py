@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import chdir
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import pytest
@@ -224,6 +224,28 @@ def test_a_resumed_run_may_keep_its_data_and_compute_elsewhere(ltkd, story):
     assert (again.settings["resident"], again.identity) == ("auto", run.identity)
 
 
+def test_the_time_of_a_resumed_run_is_that_of_all_its_parts(ltkd, story):
+    runs.find(Path("runs"), "2").update(status="interrupted", seconds=1000.0)
+    assert ltkd("distill", "--resume", "2").code == 0
+    assert runs.find(Path("runs"), "2").record["seconds"] > 1000
+
+
+def test_a_resumed_training_logs_from_its_next_epoch_on(ltkd, empty, monkeypatch):
+    begun = []
+
+    @contextmanager
+    def event_files(folder, first_epoch):
+        begun.append(first_epoch)
+        yield lambda record: None
+
+    monkeypatch.setattr(training, "event_files", event_files)
+    short = ("--model", "resnet8", "--epochs", 3, "--batch-size", 256, "--log-every", 1)
+    said = ltkd("teach", *short, "--tensorboard", stderr=ctrl_c("epoch 2: "))
+    assert said.code == 130
+    assert ltkd("teach", "--resume", 1, "--tensorboard").code == 0
+    assert begun == [1, 3]
+
+
 def test_a_diverged_run_is_failed_and_not_the_last_to_resume(ltkd, story):
     said = ltkd("teach", "--model", "resnet8", "--epochs", 2, "--learning-rate", "1e9")
     assert refused(said, 1, "epoch 1", "--learning-rate")
@@ -278,6 +300,18 @@ def test_an_error_of_another_file_is_not_said_to_be_the_run_s(story):
     prepared.network.register_forward_pre_hook(unplugged)
     with pytest.raises(FileNotFoundError, match="elsewhere"):
         result_of(training.start(Path("runs"), "teach", prepared, "mine"))
+
+
+def test_dropout_is_drawn_by_the_seed_whatever_was_drawn_before(empty):
+    asked = {"model": "resnet8", "method": "ce", "recipe": {"epochs": 1}}
+    made = []
+    for before in (1, 2):
+        prepared = result_of(prepare(Path("runs"), "teach", asked))
+        prepared.network.projection = torch.nn.Dropout()
+        torch.manual_seed(before)
+        made.append(result_of(training.start(Path("runs"), "teach", prepared, f"mine-{before}")))
+    first, second = (run.record["weights_sha256"] for run in made)
+    assert first == second
 
 
 def test_a_cache_that_is_written_to_in_the_last_epoch_leaves_no_weights(ltkd, story, cache):

@@ -20,7 +20,7 @@ def test_teaches_exports_distils_rebalances_and_scores(empty):
     assert call("distill", *TINY, "--method", "bkd", "--compile").code == 0
     assert call("distill", *TINY, "--method", "kd", "--resident", "never").code == 0
     assert call("distill", *TINY, "--seeds", "0,1", "--jobs", 2).code == 0
-    assert call("rebalance", "1", "--strategy", "crt", "--epochs", 1, "--device", "cuda").code == 0
+    assert call("rebalance", "1", "--strategy", "crt", "--epochs", 2, "--device", "cuda").code == 0
     made = [runs.find(Path("runs"), str(number)) for number in range(1, 7)]
     assert all(run.done and run.record["environment"]["device"].startswith("cuda") for run in made)
     here, there = (

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -140,6 +141,25 @@ def test_a_choice_on_training_images_is_warned_of(rebalance, capsys):
     assert "--validation 20" in warning
 
 
+def test_validation_images_that_fare_worse_are_warned_of(story, capsys):
+    assert ltkd(["rebalance", "1", "--strength", "100", "--name", "worse", *SMALL]) == 0
+    (stage,) = runs.find(Path("runs"), "worse").record["rebalanced"]
+    assert stage["validation_after"] == pytest.approx(0.1)  # all are taken for the rarest class
+    assert stage["validation_before"] > 0.1
+    told = capsys.readouterr().err
+    assert "made the validation images worse; 0001-teach-ce-resnet8 may be the better" in told
+
+
+def test_other_test_images_than_those_of_the_run_are_warned_of(root, rebalance, capsys):
+    source = runs.find(root, "seed0")
+    source.update(data={**source.record["data"], "test": "0" * 64})
+    capsys.readouterr()
+    rebalance("seed0", "tau-norm", "--strength", "1")
+    told = capsys.readouterr().err
+    assert "test images of digits-lt are not those that seed0 was scored on" in told
+    assert "worse" not in told
+
+
 @pytest.mark.parametrize(
     ("strategy", "chosen"), [("tau-norm", None), ("logit-adjust", "the temperature of")]
 )
@@ -174,7 +194,7 @@ def test_a_recipe_and_its_parts_can_be_chosen(rebalance, strategy, options, want
 
 
 def test_a_source_s_recipe_moves_the_statistics_below_and_no_weight(root, rebalance):
-    made = rebalance("seed0", "crt", "--recipe", "imagenet-lt", "--epochs", "1")
+    made = rebalance("seed0", "crt", "--recipe", "imagenet-lt", "--epochs", "2")
     before = models.load(runs.find(root, "seed0").weights).state_dict()
     after = models.load(made.weights).state_dict()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}

@@ -53,7 +53,7 @@ def test_a_rebalanced_student_leads_to_its_student_cache_and_teacher(ltkd, story
 
 def test_what_is_gone_or_replaced_is_said_to_be(ltkd, story):
     shutil.copy("runs/0002-distill-bkd-resnet8/run.json", "runs/0001-teach-ce-resnet8/run.json")
-    ((cache,),) = (shown(ltkd, 3)["ancestors"],)
+    (cache,) = shown(ltkd, 3)["ancestors"]
     assert not cache["ancestors"][0]["there"]  # a run with other weights is not the teacher
     shutil.rmtree("runs/0001-teach-ce-resnet8")
     (cache,) = shown(ltkd, 3)["ancestors"]

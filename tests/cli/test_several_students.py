@@ -14,11 +14,14 @@ from contextlib import chdir
 from pathlib import Path
 
 import pytest
-from driving import STEERING, Listener, refused
+import torch
+from driving import STEERING, Listener, refused, result_of
 from PIL import Image
 from rich.console import Console
 
 from ltkd_cli import console, runs
+from ltkd_cli.commands import several
+from ltkd_cli.commands.prepare import prepare
 from ltkd_cli.console import terminal
 from ltkd_cli.events import EpochEnd, Evaluated, Note, Step
 
@@ -157,6 +160,28 @@ def test_by_default_there_are_as_many_processes_as_threads_of_the_cpu(ltkd, stor
     stderr = Listener(lambda: begun.extend(processes()), "mine-3: resnet8 by bkd")
     assert_about_both(ltkd("distill", *TINY, "--seeds", "3,4", "--name", "mine", stderr=stderr))
     assert not begun  # with one thread, this process trains one after the other
+
+
+@pytest.fixture
+def four_threads():
+    """Four CPU threads, as on a machine with so many cores."""
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(1)
+
+
+def test_by_default_there_is_a_student_for_each_thread_of_the_cpu_and_one_on_a_gpu(four_threads):
+    jobs = [several.default_jobs(torch.device(name)) for name in ("cpu", "cuda")]
+    assert jobs == [4, 1]
+
+
+def test_the_threads_are_shared_among_the_students_that_train_at_once(empty, four_threads):
+    asked = {"model": "resnet8", "method": "ce", "recipe": {"epochs": 1}}
+    prepared = result_of(prepare(Path("runs"), "distill", asked))
+    names = dict.fromkeys((3, 4, 5))
+    created = result_of(several.create(Path("runs"), "distill", prepared, names, jobs=2))
+    assert [run.record["threads"] for run in created.values()] == [2, 2, 2]
+    assert torch.get_num_threads() == 4
 
 
 def test_images_are_decoded_before_the_first_process_begins(ltkd, empty):

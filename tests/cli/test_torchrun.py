@@ -11,6 +11,8 @@ import pytest
 from driving import datasets, refused
 
 from ltkd_cli import runs
+from ltkd_cli.cli import app
+from ltkd_cli.errors import Interrupted
 
 TINY = ("--model", "resnet8", "--evaluate-every", "0", "--precision", "float32", "--device", "cpu")
 WAIT = 120
@@ -87,6 +89,28 @@ def second_of_three(monkeypatch):
         ("RANK", 0), ("LOCAL_RANK", 0), ("WORLD_SIZE", 3), ("MASTER_ADDR", "no"), ("MASTER_PORT", 1)
     ):  # fmt: skip
         monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(0, ""), (2, "process 1: mine"), (Interrupted.exit_code, "")],
+    ids=["done", "an error", "interrupted"],
+)
+def test_a_process_that_does_not_speak_for_the_others_tells_of_its_own_errors_alone(
+    monkeypatch, capsys, code, told
+):
+    def run(arguments):
+        sys.stdout.write("a result")
+        sys.stderr.write("mine")
+        return code
+
+    waited = []
+    monkeypatch.setattr(app, "run", run)
+    monkeypatch.setattr(app.time, "sleep", waited.append)
+    monkeypatch.setattr(app.distributed, "rank", lambda: 1)
+    assert app._run_along(["teach"]) == code
+    assert capsys.readouterr() == ("", told)
+    assert waited == [app.SECONDS_FOR_THE_FIRST] * bool(told)
 
 
 @pytest.mark.parametrize(

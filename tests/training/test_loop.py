@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from small_training import SHORT, loader_of, run, start, weights_of
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ltkd_cli.errors import Diverged
@@ -31,19 +32,43 @@ def test_reports_every_batch_and_the_mean_of_each_term(digits):
 
 
 def test_stopped_at_any_step_it_goes_on_to_the_same_weights_bit_for_bit(digits, tmp_path):
-    uninterrupted = start(digits, SHORT)
-    whole = run(uninterrupted, digits, SHORT)
+    recipe = replace(SHORT, average_decay=0.5)
+    uninterrupted = start(digits, recipe)
+    whole = run(uninterrupted, digits, recipe)
     total = sum(isinstance(event, Step) for event in whole)
     for stop_after in (1, total // 2, total - 1):
         calls = iter(range(1, total + 2))
-        first = start(digits, SHORT)
-        run(first, digits, SHORT, stop=lambda calls=calls, n=stop_after: next(calls) >= n)
+        first = start(digits, recipe)
+        run(first, digits, recipe, stop=lambda calls=calls, n=stop_after: next(calls) >= n)
         save_state(first, tmp_path / "state.pt")
-        second = start(digits, SHORT)
+        second = start(digits, recipe)
         load_state(second, tmp_path / "state.pt")
-        rest = run(second, digits, SHORT)
+        rest = run(second, digits, recipe)
         assert torch.equal(weights_of(second), weights_of(uninterrupted))
+        averages = second.final_network, uninterrupted.final_network
+        for kept, wanted in zip(*(each.parameters() for each in averages), strict=True):
+            assert torch.equal(kept, wanted)
         assert rest[-1].terms == whole[-1].terms
+
+
+def test_stopped_on_the_way_it_goes_on_with_the_dropout_of_an_uninterrupted_one(digits, tmp_path):
+    recipe = replace(SHORT, epochs=2, batch_size=256)
+
+    def begun(seed):
+        training = start(digits, recipe)
+        training.network.backbone = nn.Sequential(training.network.backbone, nn.Dropout())
+        torch.manual_seed(seed)
+        return training
+
+    uninterrupted, first = begun(0), begun(0)
+    run(uninterrupted, digits, recipe)
+    torch.manual_seed(0)
+    run(first, digits, recipe, stop=lambda: first.epoch == 1)
+    save_state(first, tmp_path / "state.pt")
+    second = begun(99)
+    load_state(second, tmp_path / "state.pt")
+    run(second, digits, recipe)
+    assert torch.equal(weights_of(second), weights_of(uninterrupted))
 
 
 def test_accumulating_halves_of_a_batch_is_nearly_the_whole_batch(digits):
@@ -71,13 +96,33 @@ def test_accumulation_takes_one_optimiser_step_for_its_batches(digits):
     assert len(gradients) == 1
     fresh, loader = start(digits, recipe), loader_of(digits)
     batches = list(loader.batches(loader.sample_epoch("instance", 0, 0), 16, 0, epoch=0, epochs=1))
-    losses = (fresh.method(fresh.network(images), batch)["label"] for images, batch in batches)
-    mean = torch.stack(list(losses)).mean()  # of fewer than the 1,000 batches
+    losses = [
+        len(images) * fresh.method(fresh.network(images), batch)["label"]
+        for images, batch in batches
+    ]
+    mean = torch.stack(losses).sum() / sum(len(images) for images, _ in batches)
     expected = torch.autograd.grad(mean, list(fresh.network.parameters()))
     for found, wanted in zip(gradients[0], expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
     for old, new, gradient in zip(before, training.network.parameters(), gradients[0], strict=True):
         assert torch.allclose(new, old - 1e-3 * gradient, atol=1e-7)
+
+
+def test_each_step_has_the_rate_of_its_batch_and_the_momentum_of_the_recipe(digits):
+    recipe = Recipe(epochs=4, batch_size=128, learning_rate=0.4, momentum=0.7, nesterov=True,
+                    schedule="cosine", warmup_epochs=1, warmup_start=0.5)  # fmt: skip
+    training, seen = start(digits, recipe), []
+    training.optimizer.register_step_pre_hook(
+        lambda optimizer, *_: seen.append({**optimizer.param_groups[0]})
+    )
+    events = run(training, digits, recipe)
+    total = 4 * math.ceil(len(digits.train.labels) / 128)
+    rates = [0.2 * (1 + math.cos(math.pi * step / total)) for step in range(total)]
+    rates[: total // 4] = [rate / 2 for rate in rates[: total // 4]]
+    assert [group["lr"] for group in seen] == pytest.approx(rates)
+    assert {(group["momentum"], group["nesterov"]) for group in seen} == {(0.7, True)}
+    told = [event.learning_rate for event in events if isinstance(event, EpochEnd)]
+    assert told == pytest.approx(rates[:: total // 4])
 
 
 def test_clips_the_norm_of_the_gradient(digits):
@@ -105,6 +150,17 @@ def test_keeps_the_moving_average_of_the_weights(digits):
             expected = now if seen == 0 else 0.5 * expected + 0.5 * now
             seen += 1
     assert torch.allclose(training.final_network.head.weight, expected, atol=1e-6)
+    assert not torch.equal(training.final_network.head.weight, training.network.head.weight)
+
+
+def test_what_is_frozen_is_left_alone_by_the_moving_average(digits):
+    recipe = Recipe(epochs=1, batch_size=256, average_decay=0.9, learning_rate=0.05)
+    training = start(digits, recipe)
+    training.network.backbone.requires_grad_(False)
+    for kept in training.average.module.backbone.parameters():
+        kept.data.fill_(7)
+    run(training, digits, recipe)
+    assert all((kept == 7).all() for kept in training.final_network.backbone.parameters())
     assert not torch.equal(training.final_network.head.weight, training.network.head.weight)
 
 
@@ -139,15 +195,26 @@ def test_the_loss_of_mixtures_is_that_of_both_labels_by_their_shares(digits, pol
     )
 
 
-def test_computes_losses_in_float32_under_bfloat16(digits):
-    recipe = Recipe(epochs=1, batch_size=64, learning_rate=0.05)
-    training = start(digits, recipe)
-    seen = []
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_convolves_in_the_precision_that_is_asked_for(digits, precision):
+    training, seen = start(digits, SHORT), []
+    training.network.backbone.conv.register_forward_hook(
+        lambda layer, inputs, output: seen.append(output.dtype)
+    )
+    run(training, digits, SHORT, stop=lambda: True, precision=precision)
+    assert seen == [getattr(torch, precision)]
+
+
+def test_computes_losses_in_float32_of_outputs_in_bfloat16(digits):
+    training, seen = start(digits, SHORT), []
+    training.forward = lambda images: {
+        name: value.bfloat16() for name, value in training.network(images).items()
+    }
     training.method.register_forward_hook(
         lambda _, inputs, terms: seen.append((inputs[0]["logits"].dtype, terms["label"].dtype))
     )
-    run(training, digits, recipe, precision="bfloat16")
-    assert set(seen) == {(torch.float32, torch.float32)}
+    run(training, digits, SHORT, stop=lambda: True, precision="bfloat16")
+    assert seen == [(torch.float32, torch.float32)]
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_batch_named(digits):

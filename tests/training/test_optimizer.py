@@ -1,5 +1,7 @@
 """The optimisers that recipes describe, alone and in a training."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -59,6 +61,36 @@ def test_adamw_leaves_norms_and_biases_undecayed():
     decayed = {name for name, value in found.items() if value == pytest.approx(0.95)}
     assert decayed == {"conv.weight", "linear.weight", "projector.weight"}
     assert {value for name, value in found.items() if name not in decayed} == {1.0}
+
+
+SGD = Recipe(epochs=1, learning_rate=0.1, momentum=0.7, nesterov=True, weight_decay=0.5)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "of_torch"),
+    [
+        (
+            SGD,
+            lambda given: torch.optim.SGD(
+                given, lr=0.1, momentum=0.7, nesterov=True, weight_decay=0.5
+            ),
+        ),
+        (
+            replace(SGD, optimizer="adamw", nesterov=False),
+            lambda given: torch.optim.AdamW(given, lr=0.1, betas=(0.7, 0.999), weight_decay=0.5),
+        ),
+    ],
+    ids=["sgd", "adamw"],
+)
+def test_two_steps_are_those_of_torch_with_the_momentum_of_the_recipe(recipe, of_torch):
+    layer, wanted = nn.Linear(3, 2, bias=False), nn.Linear(3, 2, bias=False)
+    wanted.load_state_dict(layer.state_dict())
+    optimizers = build_optimizer(layer, nn.Module(), recipe), of_torch(wanted.parameters())
+    for gradient in (1.0, -2.0):
+        for each, optimizer in zip((layer, wanted), optimizers, strict=True):
+            each.weight.grad = torch.full_like(each.weight, gradient)
+            optimizer.step()
+    torch.testing.assert_close(layer.weight, wanted.weight)
 
 
 @pytest.mark.parametrize("name", ["timm/test_vit", "torchvision/vit_b_32"])

@@ -43,6 +43,19 @@ def test_writes_event_files_that_tensorboard_reads(tmp_path):
     assert (point.step, point.value) == (3, 0.75)
 
 
+@pytest.mark.filterwarnings("default")
+def test_an_epoch_that_a_resumed_training_logs_again_is_there_once(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with event_files(tmp_path, first_epoch=1) as log:
+        for epoch in (1, 2, 3):
+            log({**RECORD, "epoch": epoch})
+    with event_files(tmp_path, first_epoch=3) as log:
+        log({**RECORD, "learning_rate": 0.5})
+    events = accumulator.EventAccumulator(str(tmp_path)).Reload()
+    points = [(point.step, point.value) for point in events.Scalars("training/learning_rate")]
+    assert points == [(1, pytest.approx(0.1)), (2, pytest.approx(0.1)), (3, 0.5)]
+
+
 def test_says_what_to_install_where_tensorboard_is_missing(monkeypatch):
     monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="needs the package"):
