@@ -244,7 +244,7 @@ def published_table(rows: Mapping[str, Any], official: Mapping[str, Any]) -> str
     """Our accuracies in percent beside those of the official code and those that are published."""
     columns = (
         "row", "n", *SPLITS, "best epoch", "minutes", "official code, same pixels",
-        "published, other pixels", "the row's own part of the command",
+        "published (original pixels)", "command, without images, seed and paths",
     )  # fmt: skip
     by_command = {
         row["arguments"]: official[row["stem"]] for row in rows.values() if row["stem"] in official
@@ -262,7 +262,7 @@ def published_table(rows: Mapping[str, Any], official: Mapping[str, Any]) -> str
 
 def published_table_in_short(rows: Mapping[str, Any]) -> str:
     """Our accuracies in percent beside those that are published."""
-    columns = ("row", "n", *SPLITS, "best epoch", "published, other pixels")
+    columns = ("row", "n", *SPLITS, "best epoch", "published (original pixels)")
     return table(
         columns,
         (
@@ -332,7 +332,7 @@ def results_table(rows: Mapping[str, Any]) -> str:
     in its place.
     """
     shown = [name for name in rows if rows[name]["runs"]]
-    columns = ("row", "n", *SPLITS, "minutes", "the row's own part of the command")
+    columns = ("row", "n", *SPLITS, "minutes", "command, without images, seed and paths")
     return table(columns, (results_row(name, rows[name]) for name in shown))
 
 
@@ -359,7 +359,7 @@ def fast_paths_table(students: Sequence[Mapping[str, Any]]) -> str:
     for path in fast:
         pairs = zip(of[path], of[plain], strict=True)
         differences = [[a - b for a, b in zip(*pair, strict=True)] for pair in pairs]
-        name = f"{path}, less {plain}"
+        name = f"{path} minus {plain}"
         rows.append((name, str(len(students)), *map(over_seeds, differences)))
     return table(("computed in", "n", *SPLITS), rows)
 
@@ -369,7 +369,7 @@ def consistency_table(rows: Mapping[str, Any]) -> str:
 
     Differences are taken seed by seed, since teacher and student begin alike.
     """
-    columns = ("row", "n", *SPLITS, "all, less 16 views", "tail, less 16 views")
+    columns = ("row", "n", *SPLITS, "all, difference to 16 views", "tail, difference to 16 views")
     lines = []
     for name, row in rows.items():
         if not row["runs"]:

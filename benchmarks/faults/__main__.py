@@ -57,8 +57,8 @@ class Area:
 
 
 AREAS: dict[str, Try] = {
-    "kill before every call that changes the disk, and within every write": crashes.at_every_call,
-    "kill at random moments": crashes.at_random,
+    "killed before every disk operation, and within every write": crashes.at_every_call,
+    "killed at random moments": crashes.at_random,
     "flipped bits in what describes a cache, and in its entries": bits.of_caches,
     "flipped bits in caches of format 1": bits.of_old_caches,
     "flipped bits in unfinished caches": bits.of_unfinished_caches,
@@ -66,9 +66,9 @@ AREAS: dict[str, Try] = {
     "flipped bits in features of a frozen backbone": bits.of_features,
     "flipped bits in decoded images and fingerprints": bits.of_decoded_images,
     "crafted files": crafted.crafted_files,
-    "wrong pairs": pairs.wrong_pairs,
-    "options": options.odd_options,
-    "images": images.odd_images,
+    "files that do not belong together": pairs.wrong_pairs,
+    "random combinations of options": options.odd_options,
+    "odd image files": images.odd_images,
 }
 """By what is tried. Each yields the name of every case, and what is wrong in it."""
 

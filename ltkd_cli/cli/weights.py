@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..commands.export_weights import WeightSource
     from ..models.spec import Channels
 
-_PANEL = "A teacher that is no run"
+_PANEL = "A teacher from a weight file"
 
 Model = Annotated[
     str | None,
