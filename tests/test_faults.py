@@ -127,12 +127,12 @@ def test_a_result_names_its_commit_and_changes_of_the_code(tmp_path):
 def test_results_of_other_areas_are_kept_and_the_table_says_of_which_commit_a_row_is(tmp_path):
     path, tried = tmp_path / "faults.json", {"tried": 2, "survived": 2, "wrong": []}
     table = runpy.run_path(str(ROOT / "docs" / "generate.py"))["faults_table"]
-    path.write_text(json.dumps({"areas": {"options": tried, "images": tried}}))
+    path.write_text(json.dumps({"areas": {"crafted files": tried, "odd image files": tried}}))
     assert "commit" not in table(json.loads(path.read_text()))
     of = {"commit": 20 * "ab", "changed": True, "date": "2026-01-02"}
-    keep(path, {"images": tried}, of)
+    keep(path, {"odd image files": tried}, of)
     found = json.loads(path.read_text())
-    assert found == {"areas": {"options": tried, "images": {**tried, **of}}}
-    options, images = table(found).splitlines()[2:]
-    assert options.endswith("| - |")
+    assert found == {"areas": {"crafted files": tried, "odd image files": {**tried, **of}}}
+    crafted, images = table(found).splitlines()[2:]
+    assert crafted.endswith("| - |")
     assert all(text in images for text in ("ababababab", "changes", "2026-01-02"))

@@ -171,7 +171,7 @@ def test_the_table_says_where_its_numbers_are_from(ltkd, story):
     said = ltkd("eval", "1")
     assert "after the last epoch, on the test set of digits-lt, 400 images" in said.out
     assert "thirds of the classes by training images" in said.out
-    assert "head 120 in 3, medium 160 in 4, tail 120 in 3" in said.out
+    assert "head 120 (3 classes), medium 160 (4 classes), tail 120 (3 classes)" in said.out
 
 
 def test_an_empty_group_is_not_a_score_of_zero(ltkd, story):
