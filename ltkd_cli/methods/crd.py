@@ -144,9 +144,9 @@ class _Memory(nn.Module):
         self.register_buffer("log_normaliser", torch.zeros(()))
         self.register_buffer("normalised", torch.tensor(False))
         self._known = False  # `normalised`, where nothing has to wait for the GPU to say so
-        self.register_load_state_dict_post_hook(lambda memory, _: memory._take_up())
+        self.register_load_state_dict_post_hook(_Memory._take_up)  # type: ignore[no-untyped-call]
 
-    def _take_up(self) -> None:
+    def _take_up(self, _: object) -> None:
         """After a state was loaded: whether it has a normaliser."""
         self._known = bool(self.normalised)
 
