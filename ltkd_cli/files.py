@@ -124,14 +124,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
-def is_held(path: Path) -> bool:
-    """Whether a living process writes the temporary file of a `replacing`, as far as is known."""
+def is_held(path: Path) -> bool | None:
+    """Whether a living process writes the temporary file of a `replacing`; None if not known."""
     try:
         descriptor = open_regular(path, follow=False)
     except OSError:
-        return True
+        return None
     try:
-        return _try_lock(descriptor, fcntl.LOCK_SH) is not True
+        free = _try_lock(descriptor, fcntl.LOCK_SH)
+        return None if free is False else free is None
     finally:
         os.close(descriptor)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..cache.difference import ABSENT, differences
 from ..commands.evaluate import Evaluation, Scored, by_setting
+from ..data.groups import Groups
 from ..metrics import accuracy_over_seeds
 from ..splits import GROUP_NAMES
 from . import terminal as console
@@ -186,8 +187,8 @@ def _group_lines(scored: list[Scored], shown: list[str]) -> Iterator[str]:
         yield f"Groups{of}: {words}"
     if any(one.groups.rule == "rank" for one in scored):
         yield (
-            "The many, medium and few of papers have fixed limits instead: more than 100, 20 to "
-            "100 and fewer than 20 training images (train with --groups counts)."
+            "The many, medium and few of papers have fixed limits instead: "
+            f"{Groups('counts', ()).describe()} (train with --groups counts)."
         )
 
 

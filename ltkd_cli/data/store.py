@@ -15,8 +15,8 @@ import platformdirs
 from ..errors import DataError
 from ..files import PARTIAL, expanded, is_held, open_regular, write_atomically
 
-LEFT_BEHIND_SECONDS = 60
-"""Since the last write to an unfinished file that no living process holds any more."""
+LEFT_BEHIND_SECONDS = {False: 60, None: 86_400}
+"""Since the last write to an unfinished file that nobody holds, or of which that is not known."""
 
 
 def cache_folder() -> Path:
@@ -58,7 +58,7 @@ def remembered(name: str, count: int, find: Callable[[], list[float]]) -> list[f
 def remove_left_behind() -> None:
     """Deletes unfinished files of processes that were killed."""
     for partial in cache_folder().glob(f"*{PARTIAL}"):
-        if _age(partial) > LEFT_BEHIND_SECONDS and not is_held(partial):
+        if _age(partial) > LEFT_BEHIND_SECONDS.get(is_held(partial), math.inf):
             partial.unlink(missing_ok=True)
 
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import time
@@ -350,6 +351,19 @@ def test_what_killed_processes_left_is_removed_and_what_living_ones_write_is_not
         assert not left.exists()
         assert young.exists()
         assert held.exists()
+
+
+def test_where_files_cannot_be_locked_what_is_left_is_removed_after_a_day(monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("ltkd_cli.files.fcntl.flock", no_locks)
+    old, young = (store.cache_folder() / f".{digits}.partial" for digits in ("0" * 16, "1" * 16))
+    for path, age in ((old, 90_000), (young, 80_000)):
+        path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+    store.remove_left_behind()
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_several_processes_may_decode_at_once(make_folder):
